@@ -1,0 +1,48 @@
+# The developer's commands; CI runs the same ones. Everything happens in .venv, which the first command makes.
+PYTHON ?= python3
+BIN := .venv/bin
+PROMPT ?= Explain in three sentences why the sky is blue.
+NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
+
+.PHONY: demo test check bench build clean
+
+demo: build
+	$(BIN)/llama-cpp run "$(PROMPT)"
+
+test: build
+	$(BIN)/python -m pytest
+
+check: build
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest llama_cpp._core
+	$(BIN)/cython-lint llama_cpp
+
+# In the folder that setup.py has configured, so that llama-bench and _core are linked with the same objects.
+bench: build
+	folder=build/cmake-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX").split(".")[1])') \
+	&& $(BIN)/cmake -DLLAMA_CPP_CYTHON_BENCH=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $$folder \
+	&& $(BIN)/cmake --build $$folder --target llama-bench
+	$(BIN)/python -m benchmarks
+
+build: .venv/built
+
+clean:
+	rm -rf .venv build dist llama_cpp_cython.egg-info llama_cpp/_core.*.so
+
+.venv/built: .venv/installed $(NATIVE)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	touch $@
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	|| { echo "$(PYTHON) cannot create a virtual environment: apt-get install python3-venv" >&2; exit 1; }
+	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
+	|| { echo "Python.h is missing: apt-get install python3-dev" >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null \
+	|| { echo "There is no C++ compiler: apt-get install g++" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@echo "Compiling llama.cpp: this takes some minutes, but only the first time."
+	$(BIN)/python -m pip install --editable '.[dev]'
+	touch $@

@@ -1,0 +1,53 @@
+"""llama_cpp: GGUF language models in this process, on llama.cpp.
+
+>>> from llama_cpp import Llama
+>>> with Llama("model.gguf") as llm:
+...     print(llm.generate("The capital of France is", max_tokens=8))
+"""
+
+from __future__ import annotations
+
+from ._core import shutdown
+from ._core import system_info as print_system_info
+from .config import LlamaConfig, SamplingParams
+from .errors import (
+    CancelledError,
+    ClosedError,
+    ContextFullError,
+    GenerationError,
+    LlamaError,
+    ModelLoadError,
+    ValidationError,
+)
+from .llama import Llama
+from .logs import disable_logging, reset_logging, set_log_level
+from .types import GenerationResult
+
+__all__ = [
+    "CancelledError",
+    "ClosedError",
+    "ContextFullError",
+    "GenerationError",
+    "GenerationResult",
+    "Llama",
+    "LlamaConfig",
+    "LlamaError",
+    "ModelLoadError",
+    "SamplingParams",
+    "ValidationError",
+    "__version__",
+    "disable_logging",
+    "print_system_info",
+    "reset_logging",
+    "set_log_level",
+    "shutdown",
+]
+
+
+def __getattr__(name: str) -> str:
+    # importlib.metadata takes longer to import than the rest of the package together.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("llama-cpp-cython")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,122 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
+# cython: embedsignature=True, embedsignature.format=python, always_allow_keywords=True
+"""The native core: the only module that calls llama_* and ggml_* functions.
+
+Ownership: Model owns a llama_model; Vocab borrows from its Model; Context owns a llama_context and a thread pool, and
+keeps its Model alive; Sampler owns a chain; Batch owns a llama_batch; DecodeLoop owns its slots and keeps its Context
+and the Samplers in use alive. An object whose process was forked since is dead in the child: its threads are not there.
+
+The GIL: it is released around every llama.cpp call that allocates, frees, reads files or computes. DecodeLoop.run holds
+it for no part of a step.
+
+Errors: a C++ exception becomes a LlamaError (raise_native_error). So does a failed GGML_ASSERT on a thread that Python
+runs, by an exception thrown from ggml's abort callback; what it happened to is then never used nor freed again.
+"""
+
+import atexit
+import os
+import threading
+import time
+import weakref
+
+cimport cython
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Fetch, PyErr_Restore
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.math cimport INFINITY, expf, isnan, log
+from libc.stdint cimport INT32_MAX, INT32_MIN, int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from libcpp cimport bool as cbool
+from libcpp.string cimport string
+from libcpp.vector cimport vector
+
+from .config import DEFAULT_SAMPLERS, RANDOM_SEEDS, check_float, check_int
+from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
+
+
+cdef extern from *:
+    """
+    #include <cstdio>
+    #include <stdexcept>
+    #include <string>
+
+    #include "llama.h"
+
+    namespace {
+
+    // What llama.cpp said on this thread: the line being built, and the warnings and errors since clear().
+    struct NativeLog {
+        std::string line;
+        int         level = 0;
+        std::string tail;
+    };
+    thread_local NativeLog native_log;
+    thread_local bool      assertion_failed = false;
+
+    // Threads that Python does not know are ggml's workers: nothing on their stack could catch, so they go the way of
+    // abort(), with ggml's message.
+    void throw_assertion(const char * message) {
+        if (PyGILState_GetThisThreadState() == nullptr) {
+            std::fprintf(stderr, "%s\\n", message);
+            return;
+        }
+        assertion_failed = true;
+        throw std::logic_error(message);
+    }
+
+    // One sampling step for a slot: what goes wrong in a chain, a grammar say, concerns that slot and no other.
+    llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
+        try {
+            llama_sampler_apply(chain, array);
+            if (array->selected < 0 || array->selected >= (int64_t) array->size) {
+                error = "the sampler chain chose no token; it must end in greedy, dist or another that does";
+                return -1;
+            }
+            const llama_token token = array->data[array->selected].id;
+            llama_sampler_accept(chain, token);
+            return token;
+        } catch (const std::exception & failure) {
+            assertion_failed = false;
+            error = failure.what();
+            return -1;
+        }
+    }
+
+    std::string current_exception_message() {
+        try { throw; }
+        catch (const std::exception & error) { return error.what(); }
+        catch (...) { return "an exception of unknown type"; }
+    }
+
+    }
+    """
+    cppclass NativeLog nogil:
+        string line
+        int level
+        string tail
+    NativeLog native_log
+    cbool assertion_failed
+    void throw_assertion(const char * message) noexcept nogil
+    string current_exception_message() noexcept nogil
+    llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
+
+
+cdef class Model
+cdef class Vocab
+cdef class Sampler
+cdef class Batch
+cdef class Context
+cdef class LogitsView
+
+
+include "native/process.pxi"
+include "native/interrupt.pxi"
+include "native/model.pxi"
+include "native/vocab.pxi"
+include "native/sampler.pxi"
+include "native/batch.pxi"
+include "native/context.pxi"
+include "native/loop.pxi"

@@ -1,0 +1,446 @@
+"""Engine: requests in, tokens out, over the one DecodeLoop of a context.
+
+Whoever waits for a generation takes the loop's steps, for all generations that run; a second waiter sleeps until the
+first has something for it. So any number of threads, and any number of half-read streams, get on with one context.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import _core
+from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams
+from .errors import CancelledError, ClosedError, ContextFullError, GenerationError, LlamaError, ModelLoadError
+from .types import CompletionLogprobs, GenerationResult, Timings, Usage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+logger = logging.getLogger("llama_cpp")
+
+
+@dataclass
+class Request:
+    """One generation to be done; the arguments are checked by whoever makes it.
+
+    Attributes:
+        tokens: ids of the prompt.
+        sampling: how tokens are chosen.
+        seed: of the random choices.
+        max_tokens: tokens to generate at most, -1 for as many as fit.
+        stops: texts that end the generation.
+        stop_tokens: token ids that do.
+        logprobs: alternatives to report at each token; None for no log-probabilities at all.
+        head: text of the prompt, if it is to be echoed: log-probabilities then are of its tokens too.
+        stream: whether text is wanted as it comes.
+        append: whether the prompt goes on from what the sequence of the last generation holds.
+    """
+
+    tokens: list[int]
+    sampling: SamplingParams
+    seed: int
+    max_tokens: int
+    stops: list[str]
+    stop_tokens: list[int]
+    logprobs: int | None = None
+    head: str | None = None
+    stream: bool = False
+    append: bool = False
+
+
+def draw_seed(*wishes: int | None) -> int:
+    """Return the first wish that is no synonym of "random", or a random seed."""
+    for wish in wishes:
+        if wish not in RANDOM_SEEDS:
+            assert wish is not None
+            return wish
+    return secrets.randbelow(0xFFFFFFFF)
+
+
+class Generation:
+    """A request on its way: an iterator over its text, and a result.
+
+    Leaving the iterator early, `close()` and the garbage collector cancel it; as a context manager it closes itself.
+    """
+
+    def __init__(self, engine: Engine, request: Request) -> None:
+        self._engine = engine
+        self.request = request
+        self._slot: int | None = None
+        self._pieces: deque[str] = deque()
+        self._outcome: dict[str, Any] | None = None
+        self._error: LlamaError | None = None
+        self._abandoned = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        self._engine.wait(self, self._has_news)
+        if self._pieces:
+            return self._pieces.popleft()
+        if self._error is not None and not self._abandoned:
+            raise self._error
+        raise StopIteration
+
+    def _has_news(self) -> bool:
+        return bool(self._pieces) or self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the generation has ended, one way or the other."""
+        return self._outcome is not None or self._error is not None
+
+    def result(self) -> GenerationResult:
+        """Wait for the end and return what was generated.
+
+        Raises:
+            GenerationError: with the partial text, if the generation failed or was cancelled.
+        """
+        self._engine.wait(self, lambda: self.done)
+        if self._error is not None:
+            raise self._error
+        assert self._outcome is not None
+        return self._engine.result(self.request, self._outcome)
+
+    def close(self) -> None:
+        """Cancel the generation, if it has not ended, and free its slot."""
+        if not self.done:
+            self._engine.abandon(self)
+            self._engine.sweep()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.done:
+            self._engine.abandon(self)
+
+
+class Engine:
+    """Runs the requests of one context.
+
+    Args:
+        model: the model.
+        config: how the context is made.
+
+    Raises:
+        ModelLoadError: if there is not enough memory for the context.
+    """
+
+    def __init__(self, model: _core.Model, config: LlamaConfig) -> None:
+        _check_memory(model, config)
+        self._model = model
+        self._vocab = model.vocab
+        self._context = _core.Context(model, config)
+        self._made_loop: _core.DecodeLoop | None = None
+        # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
+        self._changed = threading.Condition(threading.RLock())
+        self._stepping = False
+        self._queue: deque[Generation] = deque()
+        self._running: dict[int, Generation] = {}
+        self._last_slot = 0
+
+    @property
+    def context(self) -> _core.Context:
+        return self._context
+
+    @property
+    def _loop(self) -> _core.DecodeLoop:
+        if self._made_loop is None:
+            self._made_loop = _core.DecodeLoop(self._context)
+        return self._made_loop
+
+    def holds_tokens(self) -> bool:
+        """Tell whether there is a sequence for a request to be appended to."""
+        return bool(self._loop.tokens(self._last_slot))
+
+    def submit(self, request: Request) -> Generation:
+        """Begin a generation, or queue it until a slot is free.
+
+        Raises:
+            ContextFullError: if the prompt does not fit, with what the sequence holds where it is to be appended.
+            ClosedError: if the context is closed.
+        """
+        generation = Generation(self, request)
+        self._check_size(request, len(request.tokens))
+        with self._changed:
+            if self._context.closed:
+                raise ClosedError("this Llama is closed")
+            self._queue.append(generation)
+            if self._stepping:
+                self._loop.interrupt()
+            else:
+                self._admit()
+        if generation._error is not None and generation._outcome is None:
+            raise generation._error
+        return generation
+
+    def wait(self, generation: Generation, ready: Callable[[], bool]) -> None:
+        """Take steps, or let another thread take them, until ready() holds for a generation.
+
+        Raises:
+            BaseException: what a signal handler raised; the generation is then cancelled.
+        """
+        try:
+            with self._changed:
+                while not ready():
+                    if self._stepping:
+                        self._changed.wait()
+                    else:
+                        self._step()
+        except BaseException:
+            self.abandon(generation)
+            raise
+
+    def _step(self) -> None:
+        """Run the loop until it has something to tell, with the lock released, and pass that on."""
+        failure: LlamaError | None = None
+        self._stepping = True
+        self._changed.release()
+        try:
+            self._loop.run()
+        except LlamaError as error:
+            failure = error
+        finally:
+            self._changed.acquire()
+            self._stepping = False
+            try:
+                self._dispatch(failure)
+                self._admit()
+            finally:
+                self._changed.notify_all()
+
+    def _dispatch(self, failure: LlamaError | None) -> None:
+        """Hand new text to its generations, and an end to those that have come to theirs."""
+        for slot, generation in list(self._running.items()):
+            if generation.request.stream:
+                text = self._loop.read(slot)
+                if text:
+                    generation._pieces.append(text)
+            if failure is not None or self._loop.ended(slot):
+                self._finish(slot, generation, failure)
+        if isinstance(failure, ClosedError):
+            while self._queue:
+                self._queue.popleft()._error = CancelledError("the Llama was closed before this generation began")
+
+    def _finish(self, slot: int, generation: Generation, failure: LlamaError | None = None) -> None:
+        """Free a generation's slot and give it its outcome."""
+        del self._running[slot]
+        generation._slot = None
+        outcome = self._loop.release(slot)
+        partial = {"text": outcome["text"], "token_ids": outcome["token_ids"]}
+        if isinstance(failure, ClosedError):
+            generation._error = CancelledError("the Llama was closed while it generated", **partial)
+        elif failure is not None:
+            generation._error = GenerationError(str(failure), **partial)
+        elif outcome["finish_reason"] == "error":
+            generation._error = GenerationError(f"no token could be chosen: {outcome['error']}", **partial)
+        elif outcome["finish_reason"] == "cancelled":
+            generation._error = CancelledError("the generation was cancelled", **partial)
+        else:
+            generation._outcome = outcome
+            self._last_slot = slot
+            if outcome["context_full"] and generation.request.max_tokens >= 0:
+                logger.warning(
+                    "the context of %d tokens was full before max_tokens (%d) were generated; raise n_ctx",
+                    self._context.n_ctx_seq,
+                    generation.request.max_tokens,
+                )
+
+    def _admit(self) -> None:
+        """Give free slots to queued requests, in order; nobody may be stepping."""
+        for slot, generation in list(self._running.items()):
+            if generation._abandoned:
+                self._finish(slot, generation)
+        while self._queue:
+            generation = self._queue[0]
+            slot = self._free_slot(generation.request)
+            if slot is None:
+                return
+            self._queue.popleft()
+            if generation._abandoned:
+                generation._error = CancelledError("the generation was cancelled before it began")
+                continue
+            try:
+                self._start(slot, generation)
+            except LlamaError as error:
+                generation._error = error
+
+    def _free_slot(self, request: Request) -> int | None:
+        if request.append:
+            return None if self._last_slot in self._running else self._last_slot
+        return next((slot for slot in range(self._context.n_seq_max) if slot not in self._running), None)
+
+    def _start(self, slot: int, generation: Generation) -> None:
+        request = generation.request
+        tokens = request.tokens
+        if request.append:
+            tokens = self._loop.tokens(slot) + tokens
+            self._check_size(request, len(tokens))
+        sampler = _core.Sampler.from_params(self._vocab, request.sampling, request.seed, self._context.n_ctx_seq)
+        self._loop.start(
+            slot,
+            tokens,
+            sampler,
+            max_tokens=request.max_tokens,
+            stops=[stop.encode() for stop in request.stops],
+            stop_tokens=request.stop_tokens,
+            n_top=-1 if request.logprobs is None else request.logprobs,
+            score_prompt=request.head is not None,
+            stream=request.stream,
+            reuse=request.append,
+        )
+        generation._slot = slot
+        self._running[slot] = generation
+
+    def _check_size(self, request: Request, n_tokens: int) -> None:
+        n_ctx = self._context.n_ctx_seq
+        if n_tokens > n_ctx:
+            held = n_tokens - len(request.tokens)
+            after = f" after the {held} that the sequence holds" if held else ""
+            raise ContextFullError(
+                f"the prompt of {len(request.tokens)} tokens{after} does not fit into the context of {n_ctx}; "
+                "shorten it, raise n_ctx, or start anew with reset_kv_cache=True",
+                n_tokens=n_tokens,
+                n_ctx=n_ctx,
+            )
+
+    def abandon(self, generation: Generation) -> None:
+        """Mark a generation as no longer wanted; takes no lock, so that finalizers may call it."""
+        generation._abandoned = True
+        slot = generation._slot
+        if slot is not None and not self._context.closed:
+            self._loop.cancel(slot)
+
+    def sweep(self) -> None:
+        """Free the slots of abandoned generations; where another thread is stepping, that thread does it."""
+        with self._changed:
+            if not self._stepping:
+                self._admit()
+
+    def result(self, request: Request, outcome: dict[str, Any]) -> GenerationResult:
+        """Make a result of what the loop reported."""
+        stop_reason = request.stops[outcome["stop_reason"]] if outcome["stopped_by_text"] else outcome["stop_reason"]
+        return GenerationResult(
+            text=outcome["text"],
+            token_ids=outcome["token_ids"],
+            finish_reason=outcome["finish_reason"],
+            stop_reason=stop_reason,
+            usage=Usage(outcome["n_prompt"], outcome["n_cached"], len(outcome["token_ids"])),
+            timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
+            seed=request.seed,
+            logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
+        )
+
+    def _logprobs(self, request: Request, outcome: dict[str, Any]) -> CompletionLogprobs:
+        """Arrange log-probabilities as OpenAI does; with echo, the prompt's tokens come first."""
+        head, scored = request.head or "", list(outcome["logprobs"])
+        shape = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        row = 0
+        if request.head is not None:
+            scored.insert(0, None)  # nothing predicts the first token of a sequence
+            begin, row = outcome["n_prompt"] - len(request.tokens), outcome["n_prompt"] - 1
+            self._add_logprobs(shape, request, outcome, request.tokens, scored[begin:], begin - 1, 0)
+            # A tokenizer may put a space before a text, which the text itself does not have.
+            shift = int(shape["tokens"][0].startswith(" ") and not head.startswith(" ")) if shape["tokens"] else 0
+            shape["text_offset"] = [min(max(offset - shift, 0), len(head)) for offset in shape["text_offset"]]
+            scored = scored[outcome["n_prompt"] :]
+        self._add_logprobs(shape, request, outcome, outcome["token_ids"], scored, row, len(head))
+        if outcome["stopped_by_text"]:
+            end = len(head) + len(outcome["text"])
+            n_kept = sum(offset < end for offset in shape["text_offset"])
+            for values in (shape["tokens"], shape["token_logprobs"], shape["top_logprobs"], shape["text_offset"]):
+                del values[n_kept:]  # type: ignore[attr-defined]
+        return shape
+
+    def _add_logprobs(
+        self,
+        shape: CompletionLogprobs,
+        request: Request,
+        outcome: dict[str, Any],
+        token_ids: Sequence[int],
+        scored: Sequence[float | None],
+        row: int,
+        offset: int,
+    ) -> None:
+        """Append tokens to a shape; the first one's alternatives are in that row, its text begins at that offset."""
+        n_top = request.logprobs or 0
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for index, (token, value) in enumerate(zip(token_ids, scored, strict=False)):
+            text = self.piece(token)
+            shape["tokens"].append(text)
+            shape["token_logprobs"].append(value)
+            shape["text_offset"].append(offset)
+            offset += len(decoder.decode(self._vocab.piece(token, False)))
+            if value is None:
+                shape["top_logprobs"].append(None)
+                continue
+            cells = slice((row + index) * n_top, (row + index + 1) * n_top)
+            top: dict[str, float] = {}
+            for other, logprob in zip(outcome["top_ids"][cells], outcome["top_logprobs"][cells], strict=True):
+                top.setdefault(self.piece(other), logprob)
+            top.setdefault(text, value)
+            shape["top_logprobs"].append(top)
+
+    def piece(self, token: int) -> str:
+        """Return the text of one token; bytes that are no character by themselves become U+FFFD."""
+        return self._vocab.piece(token, False).decode("utf-8", "replace")
+
+    def clear(self) -> None:
+        """Forget every sequence.
+
+        Raises:
+            LlamaError: if a generation is running.
+        """
+        with self._changed:
+            if self._stepping or self._running:
+                raise LlamaError("a generation is running; let it end, or close its iterator, before clearing the memory")
+            for slot in range(self._context.n_seq_max):
+                self._loop.forget(slot)
+
+    def close(self) -> None:
+        """Cancel everything and free the context."""
+        self._context.close()
+        with self._changed:
+            if not self._stepping and self._made_loop is not None:
+                self._dispatch(ClosedError("closed"))
+            self._changed.notify_all()
+
+
+def _check_memory(model: _core.Model, config: LlamaConfig) -> None:
+    """Refuse a context whose KV cache is larger than the machine's memory, before the system kills the process.
+
+    Only where the size is certain: attention in every layer, on the CPU.
+    """
+    if model.is_recurrent() or model.n_swa() or _core.supports_gpu_offload():
+        return
+    total = _physical_memory()
+    needed = model.kv_bytes_per_token(config) * config.n_ctx
+    if total and needed > total:
+        raise ModelLoadError(
+            f"a context of {config.n_ctx} tokens needs {needed / 2**30:.1f} GiB for its KV cache, and this machine has "
+            f"{total / 2**30:.1f} GiB of memory; lower n_ctx, or use a smaller type_k and type_v such as 'q8_0'"
+        )
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 0

@@ -1,0 +1,73 @@
+"""The exceptions of llama_cpp.
+
+    LlamaError
+    ├── ModelLoadError          also a ValueError; a file that can't be read, or a context that can't be made from it
+    ├── ValidationError         also a ValueError; an argument that was refused before llama.cpp saw it
+    ├── ClosedError             a call on something that close() or shutdown() has released
+    └── GenerationError         .text and .token_ids hold what was generated until then
+        ├── ContextFullError    .n_tokens and .n_ctx; the request is larger than the context
+        └── CancelledError      the request was cancelled, or its instance closed, before it ended
+
+Every message says what failed, with the numbers, and what to try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class LlamaError(Exception):
+    """Base of everything that this package raises on purpose."""
+
+
+class ModelLoadError(LlamaError, ValueError):
+    """A model file could not be loaded, or no context could be made for it."""
+
+
+class ValidationError(LlamaError, ValueError):
+    """An argument has the wrong type, is out of range, or contradicts another one."""
+
+
+class ClosedError(LlamaError):
+    """The object was closed, or belongs to the parent of a forked process."""
+
+
+class GenerationError(LlamaError):
+    """A generation failed after it was accepted.
+
+    Attributes:
+        text: what had been generated until then ("" if nothing was).
+        token_ids: the ids of those tokens.
+    """
+
+    def __init__(self, message: str, *, text: str = "", token_ids: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.text = text
+        self.token_ids = list(token_ids)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self)._restore, (self.args[0], dict(self.__dict__)))
+
+    @classmethod
+    def _restore(cls, message: str, state: dict[str, object]) -> GenerationError:
+        error = cls.__new__(cls, message)
+        error.__dict__.update(state)
+        return error
+
+
+class ContextFullError(GenerationError):
+    """A request does not fit into the context.
+
+    Attributes:
+        n_tokens: tokens that the request needs.
+        n_ctx: tokens that one sequence of the context holds.
+    """
+
+    def __init__(self, message: str, *, n_tokens: int, n_ctx: int) -> None:
+        super().__init__(message)
+        self.n_tokens = n_tokens
+        self.n_ctx = n_ctx
+
+
+class CancelledError(GenerationError):
+    """The generation was cancelled before it came to its end."""

@@ -1,0 +1,550 @@
+"""Llama: the facade that users meet."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _core, logs
+from .config import LlamaConfig, SamplingParams, check_bool, check_int, check_known, check_seed, check_text, replace
+from .engine import Engine, Generation, Request, draw_seed
+from .errors import ClosedError, ModelLoadError, ValidationError
+from .types import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage, FinishReason, GenerationResult
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+Prompt = str | Sequence[int]
+Stop = str | Sequence[str | int] | None
+
+_GENERATE_KEYWORDS = (
+    "prompt",
+    "max_tokens",
+    "sampling",
+    "stop",
+    "echo",
+    "logprobs",
+    "stream",
+    "seed",
+    "reset_kv_cache",
+)
+
+
+class Llama:
+    """A language model in this process.
+
+    Args:
+        model_path: GGUF file. May be left out if config names it.
+        config: how the model is loaded and its context made; the default is `LlamaConfig()`.
+        sampling: how tokens are chosen where a call does not say; the default is `SamplingParams()`.
+        **overrides: fields of LlamaConfig, which take the place of those in config.
+
+    Raises:
+        ModelLoadError: if the file can't be loaded, or no context can be made for it.
+        ValidationError: for a setting of the wrong type or range, or an unknown one.
+
+    Example:
+        >>> with Llama("model.gguf", n_ctx=2048) as llm:
+        ...     print(llm.generate("The capital of France is", max_tokens=8))
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        config: LlamaConfig | None = None,
+        sampling: SamplingParams | None = None,
+        **overrides: Any,
+    ) -> None:
+        if config is not None and not isinstance(config, LlamaConfig):
+            raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
+        base = LlamaConfig() if config is None else config
+        if model_path is not None:
+            if not isinstance(model_path, (str, os.PathLike)):
+                raise ValidationError(f"model_path must be a str or a path, got {model_path!r}")
+            if base.model_path and os.fspath(base.model_path) != os.fspath(model_path):
+                raise ValidationError(f"model_path is {model_path!r}, but config.model_path is {base.model_path!r}")
+            overrides["model_path"] = model_path
+        self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
+        self._sampling = _check_sampling(sampling) or SamplingParams()
+        _check_file(self._config.model_path)
+        logs.set_verbose(self._config.verbose)
+        self._model = _core.Model(self._config)
+        self._vocab = self._model.vocab
+        self._engine = None if self._config.vocab_only else Engine(self._model, self._config)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str,
+        *,
+        additional_files: Sequence[str] | None = None,
+        local_dir: str | os.PathLike[str] | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model from the Hugging Face hub, fetching it if need be (needs the extra `hub`).
+
+        Args:
+            repo_id: repository, such as "Qwen/Qwen3-0.6B-GGUF".
+            filename: name of the file there, or a pattern that fits exactly one, such as "*Q8_0.gguf".
+            additional_files: names or patterns of further files to fetch, such as the other parts of a split model.
+            local_dir: folder to put the files into, instead of the hub's cache.
+            cache_dir: where the hub's cache is.
+            revision: branch, tag or commit; the default is the main branch.
+            **kwargs: arguments of the constructor.
+
+        Raises:
+            ModelLoadError: if the file can't be fetched or loaded.
+            ValidationError: if the pattern fits no file, or several.
+        """
+        from . import hub
+
+        path = hub.download_pretrained(
+            repo_id,
+            filename,
+            additional_files=additional_files,
+            local_dir=local_dir,
+            cache_dir=cache_dir,
+            revision=revision,
+        )
+        return cls(path, **kwargs)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what is running and release the context, then the model. May be called again."""
+        if self._engine is not None:
+            self._engine.close()
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._model.closed else f"n_ctx={self._config.n_ctx}"
+        return f"<Llama {os.fspath(self._config.model_path)!r}, {state}>"
+
+    @property
+    def model_path(self) -> str:
+        """Path of the GGUF file."""
+        return os.fspath(self._config.model_path)
+
+    @property
+    def config(self) -> LlamaConfig:
+        """A copy of the configuration in use."""
+        return dataclasses.replace(self._config)
+
+    # -- generation ----------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        echo: bool = False,
+        logprobs: int | None = None,
+        stream: bool = False,
+        seed: int | None = None,
+        reset_kv_cache: bool = True,
+        **unknown: Any,
+    ) -> str | Iterator[str] | Iterator[Completion] | Completion:
+        """Continue a prompt.
+
+        Args:
+            prompt: text, or token ids.
+            max_tokens: tokens to generate at most; None or -1 is as many as the context holds. A context that is full
+                earlier ends the generation too, with a warning in the log.
+            sampling: how tokens are chosen; the default is the instance's.
+            stop: text, or a list of texts and token ids, before which the generation ends.
+            echo: put the prompt before the text.
+            logprobs: report the log-probability of each token, and those of this many likeliest ones, from the model's
+                own distribution, before samplers change it. With echo, the prompt's tokens are reported too.
+            stream: return an iterator that gives the text as it comes.
+            seed: of the random choices; None or -1 leaves it to `sampling`, then to the config, then to chance.
+            reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
+                second BOS, and only what is new is computed.
+
+        Returns:
+            The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
+            closing it, or dropping it, ends the generation.
+
+        Raises:
+            ValidationError: for an argument of the wrong type or range, or an unknown one.
+            ContextFullError: if the prompt does not fit into the context; the sequence in memory stays as it is.
+            GenerationError: if llama.cpp fails; `.text` has what there was until then.
+        """
+        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        check_bool("stream", stream)
+        request = self._request(prompt, max_tokens, sampling, stop, echo, logprobs, stream, seed, reset_kv_cache)
+        generation = self._require_engine().submit(request)
+        head = request.head or ""
+        if not stream:
+            result = generation.result()
+            text = head + result.text
+            return text if logprobs is None else self._completion(_completion_id(), text, result)
+        if logprobs is None:
+            return _prefixed(head, generation)
+        return self._completion_chunks(generation, head)
+
+    def generate_stream(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        seed: int | None = None,
+        reset_kv_cache: bool = True,
+        **unknown: Any,
+    ) -> Generation:
+        """Continue a prompt, and give the text as its tokens are decoded.
+
+        A piece is held back while it could be the beginning of a stop text or of a character.
+
+        Args:
+            prompt, max_tokens, sampling, stop, seed, reset_kv_cache: as `generate` has them.
+
+        Returns:
+            An iterator over str, whose `result()` has the rest (see `generate_result`), and which `close()`, leaving a
+            `with` block and the garbage collector end early.
+
+        Raises:
+            LlamaError: as `generate` has it, for the arguments at once and for the rest while iterating.
+        """
+        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        request = self._request(prompt, max_tokens, sampling, stop, False, None, True, seed, reset_kv_cache)
+        return self._require_engine().submit(request)
+
+    def generate_result(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        echo: bool = False,
+        logprobs: int | None = None,
+        seed: int | None = None,
+        reset_kv_cache: bool = True,
+        **unknown: Any,
+    ) -> GenerationResult:
+        """Continue a prompt, and return all that is known of the generation.
+
+        Args:
+            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache: as `generate` has them.
+            echo: report the log-probabilities of the prompt's tokens too.
+
+        Returns:
+            Text, token ids, finish reason, counts, times, the seed, and log-probabilities if they were asked for.
+
+        Raises:
+            LlamaError: as `generate` has it.
+        """
+        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        request = self._request(prompt, max_tokens, sampling, stop, echo, logprobs, False, seed, reset_kv_cache)
+        return self._require_engine().submit(request).result()
+
+    def _request(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None,
+        sampling: SamplingParams | None,
+        stop: Stop,
+        echo: bool,
+        logprobs: int | None,
+        stream: bool,
+        seed: int | None,
+        reset_kv_cache: bool,
+    ) -> Request:
+        """Check a call's arguments and make a request of them."""
+        check_bool("echo", echo)
+        check_bool("reset_kv_cache", reset_kv_cache)
+        check_seed("seed", seed)
+        if max_tokens is not None and max_tokens != -1:
+            check_int("max_tokens", max_tokens, 1)
+        if logprobs is not None:
+            check_int("logprobs", logprobs, 0, self.n_vocab())
+        params = _check_sampling(sampling) or self._sampling
+        stops, stop_tokens = self._check_stop(stop)
+        continues = not reset_kv_cache and self._require_engine().holds_tokens()
+        return Request(
+            tokens=self._prompt_tokens(prompt, continues),
+            sampling=params,
+            seed=draw_seed(seed, params.seed, self._config.seed),
+            max_tokens=-1 if max_tokens is None else max_tokens,
+            stops=stops,
+            stop_tokens=stop_tokens,
+            logprobs=logprobs,
+            head=self._prompt_text(prompt) if echo else None,
+            stream=stream,
+            append=not reset_kv_cache,
+        )
+
+    def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
+        if isinstance(prompt, str):
+            text = check_text("prompt", prompt)
+            tokens = self._vocab.tokenize(text, self._config.add_bos and not continues, self._config.parse_special)
+        else:
+            tokens = self._check_tokens("prompt", prompt)
+        if not tokens and not continues:
+            raise ValidationError("the prompt is empty, and the model adds no token of its own to begin with")
+        return tokens
+
+    def _prompt_text(self, prompt: Prompt) -> str:
+        return prompt if isinstance(prompt, str) else self.detokenize(prompt)
+
+    def _check_tokens(self, name: str, tokens: object) -> list[int]:
+        if isinstance(tokens, (bytes, bytearray)) or not isinstance(tokens, Sequence):
+            raise ValidationError(f"{name} must be a str or a list of token ids, got {tokens!r}")
+        high = self.n_vocab() - 1
+        for index, token in enumerate(tokens):
+            check_int(f"{name}[{index}]", token, 0, high)
+        return list(tokens)
+
+    def _check_stop(self, stop: Stop) -> tuple[list[str], list[int]]:
+        """Split `stop` into texts and token ids."""
+        if stop is None:
+            return [], []
+        items: Sequence[object] = [stop] if isinstance(stop, str) else stop
+        if not isinstance(items, Sequence) or isinstance(items, (bytes, bytearray)):
+            raise ValidationError(f"stop must be a str or a list of str and token ids, got {stop!r}")
+        texts: list[str] = []
+        tokens: list[int] = []
+        for index, item in enumerate(items):
+            if isinstance(item, str):
+                if not check_text(f"stop[{index}]", item):
+                    raise ValidationError(f"stop[{index}] is an empty text, which would stop everything; leave it out")
+                texts.append(item)
+            else:
+                check_int(f"stop[{index}]", item, 0, self.n_vocab() - 1)
+                assert isinstance(item, int)
+                tokens.append(item)
+        return texts, tokens
+
+    # -- completions in OpenAI's shape ---------------------------------------------------------------------------------
+
+    def _completion(self, id: str, text: str, result: GenerationResult) -> Completion:
+        completion = self._shape(id, text, result.logprobs, result.finish_reason)
+        completion["usage"] = CompletionUsage(
+            prompt_tokens=result.usage.prompt_tokens,
+            completion_tokens=result.usage.completion_tokens,
+            total_tokens=result.usage.total_tokens,
+        )
+        return completion
+
+    def _completion_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
+        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in the last one."""
+        id = _completion_id()
+        for text in _prefixed(head, generation):
+            yield self._shape(id, text, None, None)
+        yield self._completion(id, "", generation.result())
+
+    def _shape(
+        self, id: str, text: str, logprobs: CompletionLogprobs | None, finish: FinishReason | None
+    ) -> Completion:
+        choice = CompletionChoice(text=text, index=0, logprobs=logprobs, finish_reason=finish)
+        return Completion(
+            id=id,
+            object="text_completion",
+            created=int(time.time()),
+            model=self.model_path,
+            choices=[choice],
+        )
+
+    # -- text and tokens -----------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+        """Turn text into token ids (llama_tokenize).
+
+        Args:
+            text: the text.
+            add_special: add what the model wants around a prompt, such as BOS.
+            parse_special: read special tokens in the text, instead of treating them as text.
+
+        Raises:
+            ValidationError: if text is no str, or holds a lone surrogate or a NUL.
+        """
+        check_bool("add_special", add_special)
+        check_bool("parse_special", parse_special)
+        return self._vocab.tokenize(check_text("text", text), add_special, parse_special)
+
+    def detokenize(self, tokens: Sequence[int], remove_special: bool = True, unparse_special: bool = False) -> str:
+        """Turn token ids into text (llama_detokenize); bytes that are no UTF-8 become U+FFFD.
+
+        Args:
+            tokens: the ids.
+            remove_special: leave out BOS and EOS where the model adds them.
+            unparse_special: write special tokens, instead of leaving them out.
+
+        Raises:
+            ValidationError: if an id is not in the vocabulary.
+        """
+        check_bool("remove_special", remove_special)
+        check_bool("unparse_special", unparse_special)
+        ids = self._check_tokens("tokens", tokens)
+        return self._vocab.detokenize(ids, remove_special, unparse_special).decode("utf-8", "replace")
+
+    def n_tokens(self, text: str, add_special: bool = False) -> int:
+        """Count the tokens of a text, with BOS and the like if add_special is set."""
+        return len(self.tokenize(text, add_special))
+
+    def token_to_piece(self, token: int) -> str:
+        """Return the text of one token, special ones included; bytes that are no character become U+FFFD."""
+        check_int("token", token, 0, self.n_vocab() - 1)
+        return self._vocab.piece(token, True).decode("utf-8", "replace")
+
+    def token_bos(self) -> int:
+        """Return the id of the beginning-of-sequence token, -1 if there is none."""
+        return self._vocab.bos()
+
+    def token_eos(self) -> int:
+        """Return the id of the end-of-sequence token, -1 if there is none."""
+        return self._vocab.eos()
+
+    def token_eot(self) -> int:
+        """Return the id of the end-of-turn token, -1 if there is none."""
+        return self._vocab.eot()
+
+    # -- what the model is ---------------------------------------------------------------------------------------------
+
+    def n_ctx(self) -> int:
+        """Return how many tokens the context holds, all sequences together."""
+        self._require_open()
+        return self._config.n_ctx
+
+    def n_vocab(self) -> int:
+        """Return the size of the vocabulary."""
+        self._require_open()
+        return self._vocab.n_tokens
+
+    def n_embd(self) -> int:
+        """Return the width of the embeddings."""
+        return self._model.n_embd()
+
+    def n_layer(self) -> int:
+        """Return the number of layers."""
+        return self._model.n_layer()
+
+    def n_params(self) -> int:
+        """Return the number of parameters."""
+        return self._model.n_params()
+
+    def model_size(self) -> int:
+        """Return the size of the weights in bytes."""
+        return self._model.size()
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The GGUF's metadata, its scalar values as text."""
+        return self._model.metadata()
+
+    def get_chat_template(self, name: str = "") -> str:
+        """Return the Jinja source of a chat template of the GGUF.
+
+        Args:
+            name: such as "tool_use"; "" is the default one.
+
+        Returns:
+            The source, "" if the GGUF has no such template.
+        """
+        check_text("name", name)
+        return self._model.chat_template(name or None) or ""
+
+    # -- memory and times ----------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget every sequence, as if the instance were new.
+
+        Raises:
+            LlamaError: if a generation is running.
+        """
+        self.kv_cache_clear()
+
+    def kv_cache_clear(self) -> None:
+        """Empty the KV cache, without making the context anew (llama_memory_clear).
+
+        Raises:
+            LlamaError: if a generation is running.
+        """
+        self._require_engine().clear()
+
+    def perf(self) -> dict[str, float]:
+        """Return times and counts since the instance was made, or perf_reset (llama_perf_context).
+
+        Returns:
+            t_start_ms: when the context was made, on a clock of the process.
+            t_load_ms: from there to the end of the first computation.
+            t_p_eval_ms, n_p_eval: milliseconds in batches of several tokens (prompts), and those tokens.
+            t_eval_ms, n_eval: milliseconds in batches of one token (generation), and those tokens.
+            n_reused: how often a compute graph was used again.
+        """
+        return self._require_engine().context.perf()
+
+    def perf_reset(self) -> None:
+        """Set the times and counts of perf() to zero."""
+        self._require_engine().context.perf_reset()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        if self._model.closed:
+            raise ClosedError("this Llama is closed")
+
+    def _require_engine(self) -> Engine:
+        self._require_open()
+        if self._engine is None:
+            raise ValidationError("this Llama was loaded with vocab_only=True; it tokenizes and nothing else")
+        return self._engine
+
+
+def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:
+    if sampling is not None and not isinstance(sampling, SamplingParams):
+        raise ValidationError(f"sampling must be a SamplingParams, got {sampling!r}")
+    return sampling
+
+
+def _check_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give."""
+    name = os.fspath(path)
+    if not name:
+        raise ValidationError("model_path is missing; give the path of a GGUF file")
+    check_text("model_path", name)
+    file = Path(name)
+    try:
+        if file.is_dir():
+            raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
+        with file.open("rb") as stream:
+            magic = stream.read(4)
+    except FileNotFoundError:
+        raise ModelLoadError(f"there is no file {name!r} (seen from {os.getcwd()!r})") from None
+    except OSError as error:
+        raise ModelLoadError(f"{name!r} can't be read: {error.strerror}") from None
+    if not magic:
+        raise ModelLoadError(f"{name!r} is empty; fetch it again")
+    if magic != b"GGUF":
+        raise ModelLoadError(f"{name!r} is no GGUF file: it begins with {magic!r}; convert the model to GGUF")
+
+
+def _completion_id() -> str:
+    return f"cmpl-{uuid.uuid4().hex}"
+
+
+def _prefixed(head: str, generation: Generation) -> Iterator[str]:
+    """Give the prompt, if it is to be echoed, then the text; being closed early cancels the generation."""
+    with generation:
+        if head:
+            yield head
+        yield from generation

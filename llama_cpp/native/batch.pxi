@@ -1,0 +1,62 @@
+# Batch: tokens to be decoded together.
+
+cdef class Batch:
+    """Tokens to be decoded together (llama_batch).
+
+    Args:
+        n_tokens: how many it can hold.
+        n_seq_max: how many sequences one token can belong to.
+    """
+
+    cdef llama_batch batch
+    cdef readonly int capacity
+    cdef readonly int n_seq_max
+
+    def __cinit__(self, int n_tokens, int n_seq_max = 1):
+        memset(&self.batch, 0, sizeof(self.batch))
+        check_int("n_tokens", n_tokens, 1)
+        check_int("n_seq_max", n_seq_max, 1)
+        self.batch = llama_batch_init(n_tokens, 0, n_seq_max)
+        self.capacity = n_tokens
+        self.n_seq_max = n_seq_max
+
+    def __dealloc__(self):
+        if self.batch.token != NULL:
+            llama_batch_free(self.batch)
+
+    def __len__(self):
+        return self.batch.n_tokens
+
+    def clear(self):
+        """Remove all tokens."""
+        self.batch.n_tokens = 0
+
+    def add(self, llama_token token, llama_pos pos, seq_ids, bint output):
+        """Append a token.
+
+        Args:
+            token: its id.
+            pos: its position in the sequences, from 0.
+            seq_ids: the sequences that it belongs to.
+            output: whether its logits (or embedding) are wanted.
+
+        Raises:
+            ValidationError: if the batch is full or there are too many sequences, or none.
+        """
+        if self.batch.n_tokens >= self.capacity:
+            raise ValidationError(f"the batch is full; it holds {self.capacity} tokens")
+        if not 0 < len(seq_ids) <= self.n_seq_max:
+            raise ValidationError(f"a token of this batch belongs to 1 to {self.n_seq_max} sequences, got {len(seq_ids)}")
+        cdef int i = self.batch.n_tokens
+        for k, seq_id in enumerate(seq_ids):
+            self.batch.seq_id[i][<int> k] = seq_id
+        self.batch.n_seq_id[i] = <int32_t> len(seq_ids)
+        self.put(token, pos, output)
+
+    cdef void put(self, llama_token token, llama_pos pos, bint output) noexcept nogil:
+        """Write a token whose sequence ids are already in place."""
+        cdef int i = self.batch.n_tokens
+        self.batch.token[i] = token
+        self.batch.pos[i] = pos
+        self.batch.logits[i] = output
+        self.batch.n_tokens = i + 1

@@ -1,0 +1,358 @@
+# Context and LogitsView: memory and buffers in which sequences are computed.
+
+
+
+
+# Rows of logits that one llama_decode may ask for besides one for each sequence. They set the size of the compute
+# buffers (rows x vocabulary), so llama.cpp's default of a row for each token of a batch is far too much.
+cdef enum:
+    MIN_OUTPUTS = 64
+
+
+cdef void * cpu_function(const char * name) except? NULL nogil:
+    """Look up a function of the CPU backend, which may be a library that ggml loaded at run time."""
+    cdef ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
+    if device == NULL:
+        return NULL
+    return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), name)
+
+
+cdef int fill_context_params(object config, llama_context_params * params) except -1:
+    """Copy a LlamaConfig into llama_context_params."""
+    n_batch, n_ubatch = config.batches()
+    n_threads, n_threads_batch = config.threads()
+    if <size_t> config.n_seq_max > llama_max_parallel_sequences():
+        raise ValidationError(
+            f"n_seq_max must be at most {llama_max_parallel_sequences()}, llama.cpp's limit; got {config.n_seq_max}"
+        )
+    params.n_ctx = config.n_ctx
+    params.n_batch = n_batch
+    params.n_ubatch = n_ubatch
+    params.n_seq_max = config.n_seq_max
+    params.n_outputs_max = 0 if config.embeddings else min(n_batch, max(config.n_seq_max, MIN_OUTPUTS))
+    params.n_threads = n_threads
+    params.n_threads_batch = n_threads_batch
+    params.rope_scaling_type = <llama_rope_scaling_type> <int> config.enum("rope_scaling_type")
+    params.pooling_type = <llama_pooling_type_enum> <int> config.enum("pooling_type")
+    params.attention_type = <llama_attention_type> <int> config.enum("attention_type")
+    params.flash_attn_type = <llama_flash_attn_type> <int> config.enum("flash_attn")
+    params.rope_freq_base = config.rope_freq_base
+    params.rope_freq_scale = config.rope_freq_scale
+    params.yarn_ext_factor = config.yarn_ext_factor
+    params.yarn_attn_factor = config.yarn_attn_factor
+    params.yarn_beta_fast = config.yarn_beta_fast
+    params.yarn_beta_slow = config.yarn_beta_slow
+    params.yarn_orig_ctx = config.yarn_orig_ctx
+    params.type_k = <ggml_type> <int> config.enum("type_k")
+    params.type_v = <ggml_type> <int> config.enum("type_v")
+    params.embeddings = config.embeddings
+    params.offload_kqv = config.offload_kqv
+    params.op_offload = config.op_offload
+    params.swa_full = config.swa_full
+    params.kv_unified = config.kv_unified
+    params.no_perf = False
+    return 0
+
+
+@cython.no_gc_clear  # llama_free needs the model
+cdef class Context:
+    """The memory and the buffers in which sequences of one model are computed (llama_context).
+
+    It holds its model strongly, since llama.cpp reads the weights through it; the model closes it before itself.
+    One thread at a time can use it; a second one gets a LlamaError, except in close(), which stops the first and waits.
+
+    Args:
+        model: the model.
+        config: a LlamaConfig.
+
+    Raises:
+        ModelLoadError: if llama.cpp cannot make the context, for want of memory for example.
+    """
+
+    cdef llama_context * ptr
+    cdef ggml_threadpool * pool
+    cdef ggml_threadpool_free_t pool_free
+    cdef llama_memory_t memory
+    cdef int born
+    cdef readonly Model model
+    cdef readonly Vocab vocab
+    cdef Interrupt interrupt
+    cdef cbool closing              # read without the GIL by what computes
+    cdef bint busy
+    cdef unsigned long busy_thread
+    cdef int n_views                # exported views of logits
+    cdef readonly int n_ctx         # tokens, all sequences together
+    cdef readonly int n_ctx_seq     # tokens that one sequence can have
+    cdef readonly int n_batch
+    cdef readonly int n_ubatch
+    cdef readonly int n_seq_max
+    cdef readonly int n_outputs_max
+    cdef readonly int n_threads
+    cdef readonly int n_threads_batch
+    cdef object __weakref__
+
+    def __cinit__(self, Model model not None, config not None):
+        cdef llama_context_params params = llama_context_default_params()
+        self.ptr = NULL
+        self.pool = NULL
+        self.model = model
+        self.vocab = Vocab(model)
+        self.born = fork_generation
+        fill_context_params(config, &params)
+        params.abort_callback = poll
+        params.abort_callback_data = &self.interrupt
+        arm(&self.interrupt)
+        native_log.tail.clear()
+        what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
+        try:
+            with nogil:
+                self.ptr = llama_init_from_model(model.ptr, params)
+        except LlamaError as error:
+            take_assertion()
+            raise ModelLoadError(f"{what}: {error}") from None
+        raise_interrupt(&self.interrupt)
+        take_assertion()
+        if self.ptr == NULL:
+            raise ModelLoadError(native_message(what))
+        model.children.add(self)
+        self.memory = llama_get_memory(self.ptr)
+        # llama.cpp rounds the sizes up to multiples of 256; what was asked for is what holds.
+        self.n_ctx = config.n_ctx
+        self.n_ctx_seq = config.n_ctx if config.kv_unified else config.n_ctx // config.n_seq_max
+        self.n_batch = llama_n_batch(self.ptr)
+        self.n_ubatch = llama_n_ubatch(self.ptr)
+        self.n_seq_max = llama_n_seq_max(self.ptr)
+        self.n_outputs_max = params.n_outputs_max or self.n_batch
+        self.n_threads = params.n_threads
+        self.n_threads_batch = params.n_threads_batch
+        self.make_threads()
+
+    cdef int make_threads(self) except -1:
+        """Give the context threads of its own, which ggml would otherwise start anew for every graph."""
+        cdef ggml_threadpool_params params = ggml_threadpool_params_default(max(self.n_threads, self.n_threads_batch))
+        cdef ggml_threadpool_new_t threadpool_new = <ggml_threadpool_new_t> cpu_function(b"ggml_threadpool_new")
+        self.pool_free = <ggml_threadpool_free_t> cpu_function(b"ggml_threadpool_free")
+        if threadpool_new == NULL or self.pool_free == NULL:
+            return 0
+        with nogil:
+            self.pool = threadpool_new(&params)
+            if self.pool != NULL:
+                llama_attach_threadpool(self.ptr, self.pool, self.pool)
+        return 0
+
+    def __dealloc__(self):
+        if self.born == fork_generation:
+            self.free()
+
+    cdef void free(self) noexcept:
+        cdef llama_context * ptr = self.ptr
+        cdef ggml_threadpool * pool = self.pool
+        self.ptr = NULL
+        self.pool = NULL
+        self.memory = NULL
+        with nogil:
+            if ptr != NULL:
+                llama_free(ptr)
+            if pool != NULL:
+                self.pool_free(pool)
+
+    def close(self):
+        """Stop what another thread computes here, wait for that, and free the context. May be called again.
+
+        Raises:
+            BufferError: if a view of logits is alive.
+            LlamaError: if called by this context's own computation, from a signal handler for example.
+        """
+        if self.ptr == NULL or self.born != fork_generation:
+            return
+        if self.busy and self.busy_thread == PyThread_get_thread_ident():
+            raise LlamaError("close() was called by a computation of the context itself; call it when that is over")
+        if self.n_views:
+            raise BufferError(f"{self.n_views} views of logits are alive; release them before close()")
+        self.halt()
+        self.free()
+
+    def halt(self):
+        """Stop what another thread computes here, wait for that, and refuse to compute ever after."""
+        self.closing = True
+        while self.busy and self.born == fork_generation:
+            self.interrupt.stop = True
+            time.sleep(0.0005)
+
+    cdef int alive(self) except -1:
+        return check_alive(self.ptr, self.born, "context")
+
+    cdef int enter(self) except -1:
+        """Claim the context for this thread, until leave()."""
+        self.alive()
+        if self.closing:
+            raise ClosedError("this context is closed")
+        if self.n_views:
+            raise BufferError(f"{self.n_views} views of logits are alive; release them before computing")
+        if self.busy:
+            raise LlamaError("the context is in use by another thread")
+        self.busy = True
+        self.busy_thread = PyThread_get_thread_ident()
+        arm(&self.interrupt)
+        native_log.tail.clear()
+        return 0
+
+    cdef void leave(self) noexcept:
+        self.busy = False
+        if take_assertion():
+            # llama.cpp stopped in the middle of things: freeing it could wait for threads that never answer.
+            self.ptr = NULL
+            self.pool = NULL
+            self.memory = NULL
+
+    @property
+    def closed(self) -> bool:
+        return self.ptr == NULL
+
+    @property
+    def address(self) -> int:
+        """Address of the llama_context, for programs that call llama.h through ctypes."""
+        self.alive()
+        return <size_t> self.ptr
+
+    def stop(self):
+        """Make the computation that another thread runs here end at the next node of its graph."""
+        self.interrupt.stop = True
+
+    def decode(self, Batch batch not None):
+        """Compute a batch (llama_decode).
+
+        Raises:
+            ValidationError: if a token, position or sequence id is out of range, or there are too many.
+            GenerationError: if llama.cpp fails, or finds no room in the memory.
+        """
+        self.check_batch(batch)
+        cdef int rc = 0
+        self.enter()
+        try:
+            with nogil:
+                rc = llama_decode(self.ptr, batch.batch)
+            raise_interrupt(&self.interrupt)
+        finally:
+            self.leave()
+        if rc != 0:
+            raise GenerationError(native_message(decode_failure(rc, batch.batch.n_tokens)))
+
+    cdef int check_batch(self, Batch batch) except -1:
+        cdef int i, k
+        if not 0 < batch.batch.n_tokens <= self.n_batch:
+            raise ValidationError(f"a batch must have 1 to {self.n_batch} tokens (n_batch), got {batch.batch.n_tokens}")
+        outputs = 0
+        for i in range(batch.batch.n_tokens):
+            self.vocab.check(batch.batch.token[i])
+            outputs += batch.batch.logits[i] != 0
+            if batch.batch.pos[i] < 0:
+                raise ValidationError(f"positions start at 0, got {batch.batch.pos[i]} at index {i}")
+            for k in range(batch.batch.n_seq_id[i]):
+                check_int("seq_id", batch.batch.seq_id[i][k], 0, self.n_seq_max - 1)
+        if outputs > self.n_outputs_max:
+            raise ValidationError(f"a batch may ask for {self.n_outputs_max} rows of logits, got {outputs}")
+        return 0
+
+    def logits(self, int index) -> LogitsView:
+        """Return the logits of a token of the last batch, without a copy (llama_get_logits_ith).
+
+        Args:
+            index: position in the batch of a token whose output was asked for; -1 is the last such token.
+        """
+        cdef LogitsView view = LogitsView.__new__(LogitsView)
+        self.alive()
+        if self.busy:
+            raise LlamaError("the context is in use by another thread")
+        native_log.tail.clear()
+        view.row = llama_get_logits_ith(self.ptr, index)
+        if view.row == NULL:
+            raise ValidationError(native_message(f"the last decode computed no logits at index {index}"))
+        view.context = self
+        view.shape[0] = self.vocab.n_tokens
+        view.strides[0] = sizeof(float)
+        return view
+
+    def clear(self):
+        """Forget all sequences (llama_memory_clear)."""
+        self.enter()
+        try:
+            if self.memory != NULL:
+                with nogil:
+                    llama_memory_clear(self.memory, False)
+        finally:
+            self.leave()
+
+    def perf(self) -> dict[str, float]:
+        """Return times and counts since the start or perf_reset (llama_perf_context).
+
+        Returns:
+            t_start_ms: when the context was made, on llama.cpp's clock.
+            t_load_ms: from there to the end of the first computation.
+            t_p_eval_ms, n_p_eval: milliseconds in batches of several tokens (prompts), and those tokens.
+            t_eval_ms, n_eval: milliseconds in batches of one token (generation), and those tokens.
+            n_reused: how often a compute graph was used again.
+        """
+        self.alive()
+        data = llama_perf_context(self.ptr)
+        return {
+            "t_start_ms": data.t_start_ms,
+            "t_load_ms": data.t_load_ms,
+            "t_p_eval_ms": data.t_p_eval_ms,
+            "t_eval_ms": data.t_eval_ms,
+            "n_p_eval": data.n_p_eval,
+            "n_eval": data.n_eval,
+            "n_reused": data.n_reused,
+        }
+
+    def perf_reset(self):
+        """Set the times and counts of perf() to zero (llama_perf_context_reset)."""
+        self.enter()
+        try:
+            llama_perf_context_reset(self.ptr)
+        finally:
+            self.leave()
+
+
+cdef str decode_failure(int rc, int n_tokens):
+    """Say what a return code of llama_decode means."""
+    if rc == 1:
+        return f"no room in the KV cache for a batch of {n_tokens} tokens; use a larger n_ctx or fewer sequences"
+    if rc == 2:
+        return f"the computation of a batch of {n_tokens} tokens was stopped"
+    return f"llama_decode failed with {rc} on a batch of {n_tokens} tokens"
+
+
+cdef class LogitsView:
+    """One row of logits as a read-only float32 buffer of shape (n_vocab,), e.g. for numpy.asarray.
+
+    While an exported buffer lives, its context refuses to compute and to close with a BufferError.
+    """
+
+    cdef Context context
+    cdef const float * row
+    cdef Py_ssize_t shape[1]
+    cdef Py_ssize_t strides[1]
+
+    def __getbuffer__(self, Py_buffer * buffer, int flags):
+        self.context.alive()
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("logits are read-only; copy them to change them")
+        buffer.buf = <void *> self.row
+        buffer.obj = self
+        buffer.len = self.shape[0] * sizeof(float)
+        buffer.itemsize = sizeof(float)
+        buffer.readonly = True
+        buffer.ndim = 1
+        buffer.format = <char *> b"f" if flags & PyBUF_FORMAT else NULL
+        buffer.shape = &self.shape[0] if flags & PyBUF_ND else <Py_ssize_t *> NULL
+        buffer.strides = &self.strides[0] if flags & PyBUF_STRIDES else <Py_ssize_t *> NULL
+        buffer.suboffsets = NULL
+        buffer.internal = NULL
+        self.context.n_views += 1
+
+    def __releasebuffer__(self, Py_buffer * buffer):
+        self.context.n_views -= 1
+
+    def __len__(self):
+        return self.shape[0]

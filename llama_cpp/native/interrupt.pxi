@@ -1,0 +1,61 @@
+# What llama.cpp polls while it computes, so that it can be stopped.
+
+cdef struct Interrupt:
+    cbool stop              # written by any thread that holds the GIL, read without it
+    cbool main_thread       # only there can Python's signal handlers run
+    int skip                # polls between two looks at the clock
+    int countdown
+    int64_t clock_us        # the last look at the clock
+    int64_t signals_us      # the last PyErr_CheckSignals
+    PyObject * error[3]     # what a signal handler raised (type, value, traceback), owned
+
+cdef enum:
+    SIGNALS_EVERY_US = 50000
+    CLOCK_EVERY_US = 1000
+
+
+cdef cbool poll(void * data) noexcept nogil:
+    """Tell llama.cpp whether to stop; called by the calling thread after each node of a graph (ggml_abort_callback)."""
+    cdef Interrupt * interrupt = <Interrupt *> data
+    cdef int64_t now, elapsed
+    if interrupt.stop:
+        return True
+    if interrupt.countdown > 0:
+        interrupt.countdown -= 1
+        return False
+    # The nodes of a small model take less time than reading the clock does: look more rarely the faster they come.
+    now = ggml_time_us()
+    elapsed = now - interrupt.clock_us
+    interrupt.clock_us = now
+    interrupt.skip = min(2 * interrupt.skip + 1, 255) if elapsed < CLOCK_EVERY_US else interrupt.skip // 2
+    interrupt.countdown = interrupt.skip
+    if interrupt.main_thread and now - interrupt.signals_us >= SIGNALS_EVERY_US:
+        interrupt.signals_us = now
+        with gil:
+            if PyErr_CheckSignals() != 0:
+                PyErr_Fetch(&interrupt.error[0], &interrupt.error[1], &interrupt.error[2])
+                interrupt.stop = True
+    return interrupt.stop
+
+
+cdef cbool poll_load(float progress, void * data) noexcept nogil:
+    return not poll(data)
+
+
+cdef void arm(Interrupt * interrupt) noexcept:
+    interrupt.stop = False
+    interrupt.main_thread = PyThread_get_thread_ident() == main_thread
+    interrupt.skip = 0
+    interrupt.countdown = 0
+    interrupt.clock_us = ggml_time_us()
+    interrupt.signals_us = interrupt.clock_us
+    memset(interrupt.error, 0, sizeof(interrupt.error))
+
+
+cdef int raise_interrupt(Interrupt * interrupt) except -1:
+    """Raise what a signal handler raised, if one did."""
+    if interrupt.error[0] == NULL:
+        return 0
+    PyErr_Restore(interrupt.error[0], interrupt.error[1], interrupt.error[2])
+    memset(interrupt.error, 0, sizeof(interrupt.error))
+    return -1

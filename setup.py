@@ -70,7 +70,7 @@ def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
 
     cmake_run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     print(cmake_run.stdout, flush=True)
-    if re.search(r"No CMAKE_C(XX)?_COMPILER could be found|Could not find compiler set in", cmake_run.stdout):
+    if re.search(r"Tell CMake where to find the compiler|CMAKE_C(XX)?_COMPILER not set", cmake_run.stdout):
         raise SystemExit("llama_cpp: no C++ compiler: install g++ or clang, or let CC and CXX name a working one")
     if cmake_run.returncode != 0:
         raise SystemExit("llama_cpp: CMake could not set up the build; its messages are above")

@@ -27,13 +27,13 @@ from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport INFINITY, expf, isnan, log
-from libc.stdint cimport INT32_MAX, INT32_MIN, int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from .config import DEFAULT_SAMPLERS, RANDOM_SEEDS, check_float, check_int
+from .config import DEFAULT_SAMPLERS, check_int
 from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from .errors import ValidationError
@@ -63,19 +61,22 @@ def available_cpus() -> int:
 
 def _cgroup_cpus() -> int | None:
     """Read the CPU quota of cgroup v2 or v1, rounded up to whole CPUs; None if there is no limit."""
+    v2 = _read_words("/sys/fs/cgroup/cpu.max")
+    v1 = _read_words("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + _read_words("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
-            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
-        except OSError:
-            return None
-    try:
-        limit = math.ceil(int(quota) / int(period))
-    except (ValueError, ZeroDivisionError):  # cgroup v2 writes "max" where there is no limit
+        quota, period = map(int, v2 or v1)
+        limit = math.ceil(quota / period)
+    except (ValueError, ZeroDivisionError):  # no such files, or v2's "max", which is no limit
         return None
     return limit if limit > 0 else None
+
+
+def _read_words(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except OSError:
+        return []
 
 
 def check_int(name: str, value: object, low: int, high: int = INT32_MAX) -> None:
@@ -122,6 +123,8 @@ def check_known(what: str, names: Collection[str], known: Collection[str]) -> No
     """
     for name in names:
         if name not in known:
+            import difflib
+
             near = difflib.get_close_matches(str(name), list(known), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}"
             raise ValidationError(f"unknown {what} {name!r}; {hint}")
@@ -266,7 +269,7 @@ class LlamaConfig:
             check_int("n_ubatch", self.n_ubatch, 1)
             if self.n_ubatch > self.n_batch:
                 raise ValidationError(
-                    f"n_ubatch ({self.n_ubatch}) must not be larger than n_batch ({self.n_batch}); lower it or raise n_batch"
+                    f"n_ubatch ({self.n_ubatch}) must not be larger than n_batch ({self.n_batch}); lower the former"
                 )
         if self.n_batch > self.n_ctx and self.n_batch != DEFAULT_N_BATCH:
             raise ValidationError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-import secrets
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -64,7 +63,7 @@ def draw_seed(*wishes: int | None) -> int:
         if wish not in RANDOM_SEEDS:
             assert wish is not None
             return wish
-    return secrets.randbelow(0xFFFFFFFF)
+    return int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF
 
 
 class Generation:
@@ -158,6 +157,7 @@ class Engine:
 
     @property
     def context(self) -> _core.Context:
+        """The context, for its counts and times."""
         return self._context
 
     @property
@@ -269,18 +269,18 @@ class Engine:
             if generation._abandoned:
                 self._finish(slot, generation)
         while self._queue:
-            generation = self._queue[0]
-            slot = self._free_slot(generation.request)
-            if slot is None:
+            waiting = self._queue[0]
+            free = self._free_slot(waiting.request)
+            if free is None:
                 return
             self._queue.popleft()
-            if generation._abandoned:
-                generation._error = CancelledError("the generation was cancelled before it began")
+            if waiting._abandoned:
+                waiting._error = CancelledError("the generation was cancelled before it began")
                 continue
             try:
-                self._start(slot, generation)
+                self._start(free, waiting)
             except LlamaError as error:
-                generation._error = error
+                waiting._error = error
 
     def _free_slot(self, request: Request) -> int | None:
         if request.append:
@@ -366,7 +366,7 @@ class Engine:
             end = len(head) + len(outcome["text"])
             n_kept = sum(offset < end for offset in shape["text_offset"])
             for values in (shape["tokens"], shape["token_logprobs"], shape["top_logprobs"], shape["text_offset"]):
-                del values[n_kept:]  # type: ignore[attr-defined]
+                del values[n_kept:]
         return shape
 
     def _add_logprobs(
@@ -410,7 +410,7 @@ class Engine:
         """
         with self._changed:
             if self._stepping or self._running:
-                raise LlamaError("a generation is running; let it end, or close its iterator, before clearing the memory")
+                raise LlamaError("a generation is running; let it end, or close its iterator, then clear the memory")
             for slot in range(self._context.n_seq_max):
                 self._loop.forget(slot)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core, logs
@@ -522,12 +520,11 @@ def _check_file(path: str | os.PathLike[str]) -> None:
     if not name:
         raise ValidationError("model_path is missing; give the path of a GGUF file")
     check_text("model_path", name)
-    file = Path(name)
+    if os.path.isdir(name):
+        raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
     try:
-        if file.is_dir():
-            raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
-        with file.open("rb") as stream:
-            magic = stream.read(4)
+        with open(name, "rb") as file:
+            magic = file.read(4)
     except FileNotFoundError:
         raise ModelLoadError(f"there is no file {name!r} (seen from {os.getcwd()!r})") from None
     except OSError as error:
@@ -539,7 +536,7 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 
 
 def _completion_id() -> str:
-    return f"cmpl-{uuid.uuid4().hex}"
+    return f"cmpl-{os.urandom(16).hex()}"
 
 
 def _prefixed(head: str, generation: Generation) -> Iterator[str]:

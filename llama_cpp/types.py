@@ -64,6 +64,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Tokens of the prompt and of the completion."""
         return self.prompt_tokens + self.completion_tokens
 
 

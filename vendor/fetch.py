@@ -63,12 +63,13 @@ def _unpack(sdist: Path, folder: str, target: Path) -> None:
     """Write the files that the archive holds in `folder`, below its one top directory, into `target`.
 
     They are written one by one because the oldest tarfile that this runs on cannot filter unsafe names, and because the
-    time of writing, unlike the archived one, tells an incremental build that they have changed.
+    time of writing, unlike the archived one, tells an incremental build that they have changed. `.git` is left out: it
+    points to a repository that is not there.
     """
     with tarfile.open(sdist) as archive:
         for member in archive:
             path = PurePosixPath(*PurePosixPath(member.name).parts[1:])
-            if not member.isfile() or not path.is_relative_to(folder):
+            if not member.isfile() or not path.is_relative_to(folder) or path.name == ".git":
                 continue
             if ".." in path.parts:
                 raise SystemExit(f"vendor/fetch.py: {sdist.name} holds an unsafe name: {member.name}")

@@ -46,7 +46,7 @@ cdef class Batch:
         if self.batch.n_tokens >= self.capacity:
             raise ValidationError(f"the batch is full; it holds {self.capacity} tokens")
         if not 0 < len(seq_ids) <= self.n_seq_max:
-            raise ValidationError(f"a token of this batch belongs to 1 to {self.n_seq_max} sequences, got {len(seq_ids)}")
+            raise ValidationError(f"a token belongs to 1 to {self.n_seq_max} sequences here, got {len(seq_ids)}")
         cdef int i = self.batch.n_tokens
         for k, seq_id in enumerate(seq_ids):
             self.batch.seq_id[i][<int> k] = seq_id

@@ -1,8 +1,5 @@
 # Context and LogitsView: memory and buffers in which sequences are computed.
 
-
-
-
 # Rows of logits that one llama_decode may ask for besides one for each sequence. They set the size of the compute
 # buffers (rows x vocabulary), so llama.cpp's default of a row for each token of a batch is far too much.
 cdef enum:

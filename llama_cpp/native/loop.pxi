@@ -81,7 +81,9 @@ cdef class DecodeLoop:
         self.context = context
         context.alive()
         if not context.model.has_decoder() or context.memory == NULL:
-            raise ValidationError(f"{context.model.path!r} generates no text; it is an encoder")
+            raise ValidationError(f"{context.model.path!r} generates no text; it is an encoder, for embeddings")
+        if context.model.has_encoder():
+            raise ValidationError(f"{context.model.path!r} has an encoder before its decoder, which is not supported")
         self.batch = Batch(context.n_batch)
         self.samplers = [None] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()

@@ -60,7 +60,7 @@ cdef class Sampler:
         return self.add_dist(seed)
 
     cdef int add_named(self, str name, object params, uint32_t seed, int n_ctx, bint greedy) except -1:
-        """Append one sampler of SamplingParams.samplers, unless its fields turn it off or it can't change the result."""
+        """Append one of SamplingParams.samplers, unless its fields turn it off or it can't change the result."""
         cdef size_t keep = params.min_keep
         if name == "penalties":
             last_n = n_ctx if params.repeat_last_n < 0 else params.repeat_last_n

@@ -43,17 +43,17 @@ cdef class Vocab:
         """
         cdef vector[llama_token] tokens
         cdef const char * c_text = text
-        cdef Py_ssize_t size = len(text)
-        cdef int n
+        cdef int32_t size, n
         self.alive()
-        if size > INT32_MAX - 16:
-            raise ValidationError(f"text of {size} bytes is too long to tokenize; split it")
+        if len(text) > INT32_MAX - 16:
+            raise ValidationError(f"text of {len(text)} bytes is too long to tokenize; split it")
+        size = <int32_t> len(text)
         with nogil:
             tokens.resize(size + 8)
-            n = llama_tokenize(self.ptr, c_text, <int32_t> size, tokens.data(), <int32_t> tokens.size(), add_special, parse_special)
+            n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
             if n < 0 and n != INT32_MIN:
                 tokens.resize(-n)
-                n = llama_tokenize(self.ptr, c_text, <int32_t> size, tokens.data(), <int32_t> tokens.size(), add_special, parse_special)
+                n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
@@ -68,17 +68,22 @@ cdef class Vocab:
         """
         cdef vector[llama_token] ids
         cdef vector[char] text
-        cdef int n
+        cdef int32_t count, n
         self.alive()
         copy_tokens(tokens, self.n_tokens, ids)
+        count = <int32_t> ids.size()
         with nogil:
-            text.resize(8 * ids.size() + 64)
-            n = llama_detokenize(self.ptr, ids.data(), <int32_t> ids.size(), text.data(), <int32_t> text.size(), remove_special, unparse_special)
+            text.resize(8 * count + 64)
+            n = llama_detokenize(
+                self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
+            )
             if n < 0:
                 text.resize(-n)
-                n = llama_detokenize(self.ptr, ids.data(), <int32_t> ids.size(), text.data(), <int32_t> text.size(), remove_special, unparse_special)
+                n = llama_detokenize(
+                    self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
+                )
         if n < 0:
-            raise LlamaError(native_message(f"llama.cpp could not detokenize {ids.size()} tokens"))
+            raise LlamaError(native_message(f"llama.cpp could not detokenize {count} tokens"))
         return PyBytes_FromStringAndSize(text.data(), n)
 
     def piece(self, llama_token token, bint special) -> bytes:

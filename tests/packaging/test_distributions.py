@@ -79,7 +79,7 @@ def test_sdist_holds_the_sources_and_nothing_else(sdist: Path) -> None:
         names = {member.name.partition("/")[2] for member in archive if member.isfile()}
     assert {name.partition("/")[0] for name in names} == {
         *("CHANGELOG.md", "CMakeLists.txt", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md"),
-        *("llama_cpp", "pyproject.toml", "setup.cfg", "setup.py", "vendor"),
+        *("llama_cpp", "llama_cpp_cython.egg-info", "pyproject.toml", "setup.cfg", "setup.py", "vendor"),
     }
     assert {name for name in names if name.endswith(".py") and name.startswith("llama_cpp/")} == modules(ROOT)
     assert names >= {"llama_cpp/_core.pyx", "llama_cpp/_core.pxd", "llama_cpp/_core.pyi", "llama_cpp/py.typed"}

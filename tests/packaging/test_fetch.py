@@ -117,10 +117,11 @@ def test_without_a_network_the_message_says_so(vendor: Vendor) -> None:
     assert not vendor.sources.exists()
 
 
-@pytest.mark.parametrize("name", ["deep/llama.cpp/../../../../escaped", "deep/llama.cpp/a/../../../b"])
-def test_names_that_leave_the_folder_are_refused(vendor: Vendor, name: str) -> None:
-    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1", name: "evil"}))
+def test_a_name_that_leaves_the_folder_is_refused(vendor: Vendor) -> None:
+    vendor.pin(vendor.publish({"deep/llama.cpp/../../b": "evil"}))
     refused = vendor.fetch()
     assert refused.returncode == 1
-    assert "Traceback" not in refused.stderr
+    assert refused.stderr.splitlines()[-1] == (
+        "vendor/fetch.py: carrier-1.0.tar.gz holds an unsafe name: carrier-1.0/deep/llama.cpp/../../b"
+    )
     assert not vendor.sources.exists()

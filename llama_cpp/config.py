@@ -71,6 +71,18 @@ def _cgroup_cpus() -> int | None:
     return limit if limit > 0 else None
 
 
+def available_memory() -> int:
+    """Return the bytes of memory that this process may have: the machine's, cut by the cgroup's limit; 0 if unknown."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 0
+    for word in _read_words("/sys/fs/cgroup/memory.max"):
+        if word.isdigit():
+            total = min(total, int(word))
+    return total
+
+
 def _read_words(path: str) -> list[str]:
     try:
         with open(path) as file:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams
+from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams, available_memory
 from .errors import CancelledError, ClosedError, ContextFullError, GenerationError, LlamaError, ModelLoadError
 from .types import CompletionLogprobs, GenerationResult, Timings, Usage
 
@@ -150,7 +150,7 @@ class Engine:
         self._made_loop: _core.DecodeLoop | None = None
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
-        self._stepping = False
+        self._stepper: int | None = None  # ident of the thread that is taking steps
         self._queue: deque[Generation] = deque()
         self._running: dict[int, Generation] = {}
         self._last_slot = 0
@@ -183,7 +183,7 @@ class Engine:
             if self._context.closed:
                 raise ClosedError("this Llama is closed")
             self._queue.append(generation)
-            if self._stepping:
+            if self._stepper is not None:
                 self._loop.interrupt()
             else:
                 self._admit()
@@ -200,10 +200,15 @@ class Engine:
         try:
             with self._changed:
                 while not ready():
-                    if self._stepping:
+                    if self._stepper is None:
+                        self._step()
+                    elif self._stepper != threading.get_ident():
                         self._changed.wait()
                     else:
-                        self._step()
+                        raise LlamaError(
+                            "this thread is already computing for the same Llama; a signal or log handler that runs "
+                            "meanwhile can't wait for more of it"
+                        )
         except BaseException:
             self.abandon(generation)
             raise
@@ -211,7 +216,7 @@ class Engine:
     def _step(self) -> None:
         """Run the loop until it has something to tell, with the lock released, and pass that on."""
         failure: LlamaError | None = None
-        self._stepping = True
+        self._stepper = threading.get_ident()
         self._changed.release()
         try:
             self._loop.run()
@@ -219,7 +224,7 @@ class Engine:
             failure = error
         finally:
             self._changed.acquire()
-            self._stepping = False
+            self._stepper = None
             try:
                 self._dispatch(failure)
                 self._admit()
@@ -331,7 +336,7 @@ class Engine:
     def sweep(self) -> None:
         """Free the slots of abandoned generations; where another thread is stepping, that thread does it."""
         with self._changed:
-            if not self._stepping:
+            if self._stepper is None:
                 self._admit()
 
     def result(self, request: Request, outcome: dict[str, Any]) -> GenerationResult:
@@ -409,7 +414,7 @@ class Engine:
             LlamaError: if a generation is running.
         """
         with self._changed:
-            if self._stepping or self._running:
+            if self._running:
                 raise LlamaError("a generation is running; let it end, or close its iterator, then clear the memory")
             for slot in range(self._context.n_seq_max):
                 self._loop.forget(slot)
@@ -418,7 +423,7 @@ class Engine:
         """Cancel everything and free the context."""
         self._context.close()
         with self._changed:
-            if not self._stepping and self._made_loop is not None:
+            if self._stepper is None and self._made_loop is not None:
                 self._dispatch(ClosedError("closed"))
             self._changed.notify_all()
 
@@ -430,17 +435,10 @@ def _check_memory(model: _core.Model, config: LlamaConfig) -> None:
     """
     if model.is_recurrent() or model.n_swa() or _core.supports_gpu_offload():
         return
-    total = _physical_memory()
+    total = available_memory()
     needed = model.kv_bytes_per_token(config) * config.n_ctx
     if total and needed > total:
         raise ModelLoadError(
             f"a context of {config.n_ctx} tokens needs {needed / 2**30:.1f} GiB for its KV cache, and this machine has "
             f"{total / 2**30:.1f} GiB of memory; lower n_ctx, or use a smaller type_k and type_v such as 'q8_0'"
         )
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 0

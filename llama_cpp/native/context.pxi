@@ -78,6 +78,7 @@ cdef class Context:
     cdef bint busy
     cdef unsigned long busy_thread
     cdef int n_views                # exported views of logits
+    cdef int64_t epoch              # computations begun: a row of logits is good until the next one
     cdef readonly int n_ctx         # tokens, all sequences together
     cdef readonly int n_ctx_seq     # tokens that one sequence can have
     cdef readonly int n_batch
@@ -189,6 +190,7 @@ cdef class Context:
         if self.busy:
             raise LlamaError("the context is in use by another thread")
         self.busy = True
+        self.epoch += 1
         self.busy_thread = PyThread_get_thread_ident()
         arm(&self.interrupt)
         native_log.tail.clear()
@@ -211,10 +213,6 @@ cdef class Context:
         """Address of the llama_context, for programs that call llama.h through ctypes."""
         self.alive()
         return <size_t> self.ptr
-
-    def stop(self):
-        """Make the computation that another thread runs here end at the next node of its graph."""
-        self.interrupt.stop = True
 
     def decode(self, Batch batch not None):
         """Compute a batch (llama_decode).
@@ -266,6 +264,7 @@ cdef class Context:
         if view.row == NULL:
             raise ValidationError(native_message(f"the last decode computed no logits at index {index}"))
         view.context = self
+        view.epoch = self.epoch
         view.shape[0] = self.vocab.n_tokens
         view.strides[0] = sizeof(float)
         return view
@@ -327,12 +326,15 @@ cdef class LogitsView:
     """
 
     cdef Context context
+    cdef int64_t epoch
     cdef const float * row
     cdef Py_ssize_t shape[1]
     cdef Py_ssize_t strides[1]
 
     def __getbuffer__(self, Py_buffer * buffer, int flags):
         self.context.alive()
+        if self.epoch != self.context.epoch:
+            raise BufferError("the context has computed something else since; ask for its logits again")
         if flags & PyBUF_WRITABLE:
             raise BufferError("logits are read-only; copy them to change them")
         buffer.buf = <void *> self.row

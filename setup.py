@@ -78,7 +78,7 @@ def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
 
 
 def _build_tool(name: str, bin_dir: str) -> str:
-    """Return the path of a program: that of the Python package of this name if it is installed, or else the system's."""
+    """Return the path of a program: that of the Python package of this name if it is there, or else the system's."""
     path = None
     if importlib.util.find_spec(name):
         # Empty in pip's isolated environments, which put the program on PATH instead.

@@ -58,8 +58,8 @@ def unpacked(sdist: Path) -> Path:
 @pytest.fixture(scope="module")
 def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, unpacked)
-    run(*command, **OFFLINE, CMAKE_ARGS="-DGGML_LLAMAFILE=OFF '-DCMAKE_CXX_FLAGS=-DTWO -DWORDS'")
+    pip_wheel = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    run(*pip_wheel, unpacked, **OFFLINE, CMAKE_ARGS="-DGGML_LLAMAFILE=OFF '-DCMAKE_CXX_FLAGS=-DTWO -DWORDS'")
     (archive,) = folder.iterdir()
     return archive
 
@@ -133,7 +133,7 @@ def test_a_missing_compiler_is_named(compiler: str | None, tmp_path: Path) -> No
     (tmp_path / "llama_cpp").mkdir()
     (tmp_path / "llama_cpp" / "_core.pyx").write_text("")
     environment = {name: value for name, value in os.environ.items() if name not in ("CC", "CXX")}
-    # CMake also searches /usr/bin when it is not on PATH; the option makes this machine look like one without compilers.
+    # CMake searches /usr/bin even if it is not on PATH; with the option this machine looks like one without compilers.
     environment |= {"PATH": str(Path(sys.executable).parent), "CMAKE_ARGS": "-DCMAKE_FIND_USE_CMAKE_SYSTEM_PATH=OFF"}
     if compiler is not None:
         environment |= {"CC": compiler, "CXX": compiler}

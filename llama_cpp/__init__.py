@@ -15,13 +15,14 @@ from .errors import (
     ClosedError,
     ContextFullError,
     GenerationError,
+    GenerationTimeoutError,
     LlamaError,
     ModelLoadError,
     ValidationError,
 )
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
-from .types import GenerationResult
+from .types import GenerationResult, TextLogprobs
 
 __all__ = [
     "CancelledError",
@@ -29,11 +30,13 @@ __all__ = [
     "ContextFullError",
     "GenerationError",
     "GenerationResult",
+    "GenerationTimeoutError",
     "Llama",
     "LlamaConfig",
     "LlamaError",
     "ModelLoadError",
     "SamplingParams",
+    "TextLogprobs",
     "ValidationError",
     "__version__",
     "disable_logging",

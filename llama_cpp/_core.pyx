@@ -33,7 +33,8 @@ from libcpp cimport bool as cbool
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from .config import DEFAULT_SAMPLERS, check_int
+from .config import DEFAULT_SAMPLERS as _DEFAULT_SAMPLERS
+from .config import check_int
 from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
 
 
@@ -52,6 +53,7 @@ cdef extern from *:
         std::string line;
         int         level = 0;
         std::string tail;
+        bool        muted = false;  // what is logged now says only that we stopped llama.cpp
     };
     thread_local NativeLog native_log;
     thread_local bool      assertion_failed = false;
@@ -97,6 +99,7 @@ cdef extern from *:
         string line
         int level
         string tail
+        cbool muted
     NativeLog native_log
     cbool assertion_failed
     void throw_assertion(const char * message) noexcept nogil

@@ -7,17 +7,29 @@ first has something for it. So any number of threads, and any number of half-rea
 from __future__ import annotations
 
 import codecs
+import dataclasses
+import functools
 import logging
 import os
 import threading
+import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams, available_memory
-from .errors import CancelledError, ClosedError, ContextFullError, GenerationError, LlamaError, ModelLoadError
+from .errors import (
+    CancelledError,
+    ClosedError,
+    ContextFullError,
+    GenerationError,
+    GenerationTimeoutError,
+    LlamaError,
+    ModelLoadError,
+    ValidationError,
+)
 from .types import CompletionLogprobs, GenerationResult, Timings, Usage
 
 if TYPE_CHECKING:
@@ -26,6 +38,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 logger = logging.getLogger("llama_cpp")
+
+MAX_PARALLEL = 16  # rows of a batch to decode together where nothing is asked for
+
+# Fewer common tokens than this are not worth waiting for.
+MIN_SHARED = 16
 
 
 @dataclass
@@ -43,6 +60,9 @@ class Request:
         head: text of the prompt, if it is to be echoed: log-probabilities then are of its tokens too.
         stream: whether text is wanted as it comes.
         append: whether the prompt goes on from what the sequence of the last generation holds.
+        share: whether a prefix may be taken over from any sequence in memory.
+        score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
+        timeout: seconds from its start until the generation is given up; None for never.
     """
 
     tokens: list[int]
@@ -55,6 +75,26 @@ class Request:
     head: str | None = None
     stream: bool = False
     append: bool = False
+    share: bool = False
+    score_from: int | None = None
+    timeout: float | None = None
+
+
+def _note(done: deque[int], index: int, generation: Generation) -> None:
+    if generation.done:
+        done.append(index)
+
+
+def _pump(engine: weakref.ref[Engine], wake: threading.Event) -> None:
+    """Take an engine's steps for its watched generations; ends when the engine is gone."""
+    while True:
+        wake.wait()
+        wake.clear()
+        alive = engine()
+        if alive is None:
+            return
+        alive.run_watched()
+        del alive
 
 
 def draw_seed(*wishes: int | None) -> int:
@@ -80,19 +120,21 @@ class Generation:
         self._outcome: dict[str, Any] | None = None
         self._error: LlamaError | None = None
         self._abandoned = False
+        self.on_news: Callable[[Generation], object] | None = None  # called under the engine's lock
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
-        self._engine.wait(self, self._has_news)
+        self._wait(self.has_news)
         if self._pieces:
             return self._pieces.popleft()
         if self._error is not None and not self._abandoned:
             raise self._error
         raise StopIteration
 
-    def _has_news(self) -> bool:
+    def has_news(self) -> bool:
+        """Tell whether there is text to be read, or the end."""
         return bool(self._pieces) or self.done
 
     @property
@@ -106,11 +148,23 @@ class Generation:
         Raises:
             GenerationError: with the partial text, if the generation failed or was cancelled.
         """
-        self._engine.wait(self, lambda: self.done)
+        self._wait(lambda: self.done)
         if self._error is not None:
             raise self._error
         assert self._outcome is not None
         return self._engine.result(self.request, self._outcome)
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        try:
+            self._engine.wait(ready)
+        except BaseException:
+            self._engine.abandon(self)
+            raise
+
+    def tell(self) -> None:
+        """Call on_news, if there is one."""
+        if self.on_news is not None:
+            self.on_news(self)
 
     def close(self) -> None:
         """Cancel the generation, if it has not ended, and free its slot."""
@@ -137,16 +191,17 @@ class Engine:
     Args:
         model: the model.
         config: how the context is made.
+        n_ctx_seq: tokens that one sequence may have at most; 0 is what the config comes to.
 
     Raises:
         ModelLoadError: if there is not enough memory for the context.
     """
 
-    def __init__(self, model: _core.Model, config: LlamaConfig) -> None:
+    def __init__(self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0) -> None:
         _check_memory(model, config)
         self._model = model
         self._vocab = model.vocab
-        self._context = _core.Context(model, config)
+        self._context = _core.Context(model, config, n_ctx_seq)
         self._made_loop: _core.DecodeLoop | None = None
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
@@ -154,6 +209,8 @@ class Engine:
         self._queue: deque[Generation] = deque()
         self._running: dict[int, Generation] = {}
         self._last_slot = 0
+        self._watched: set[Generation] = set()
+        self._pump: threading.Thread | None = None
 
     @property
     def context(self) -> _core.Context:
@@ -166,18 +223,69 @@ class Engine:
             self._made_loop = _core.DecodeLoop(self._context)
         return self._made_loop
 
+    def watch(self, request: Request, on_news: Callable[[Generation], object]) -> Generation:
+        """Begin a generation whose steps nobody waits for: a thread of the engine takes them.
+
+        Args:
+            request: what is to be done.
+            on_news: is called when there is new text or the end; it must be quick.
+
+        Raises:
+            LlamaError: as `submit` has it.
+        """
+        with self._changed:
+            generation = self.submit(request, on_news)
+            self._watched.add(generation)
+            if self._pump is None:
+                self._wake_pump = threading.Event()
+                self._pump = threading.Thread(
+                    target=_pump, args=(weakref.ref(self), self._wake_pump), name="llama_cpp", daemon=True
+                )
+                self._pump.start()
+            self._wake_pump.set()
+        if generation._error is not None:
+            raise generation._error
+        return generation
+
+    def run_watched(self) -> None:
+        """Take steps until no watched generation is left."""
+        self.wait(self._none_watched)
+
+    def _none_watched(self) -> bool:
+        self._watched = {generation for generation in self._watched if not generation.done}
+        return not self._watched
+
+    def __del__(self) -> None:
+        if self._pump is not None:
+            self._wake_pump.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return not self._running and not self._queue
+
+    def fits(self, config: LlamaConfig) -> bool:
+        """Tell whether this engine's context can do what one made with this config could."""
+        context = self._context
+        return not context.closed and context.n_seq_max == config.n_seq_max and context.n_ctx >= config.n_ctx
+
     def holds_tokens(self) -> bool:
         """Tell whether there is a sequence for a request to be appended to."""
         return bool(self._loop.tokens(self._last_slot))
 
-    def submit(self, request: Request) -> Generation:
+    def submit(self, request: Request, on_news: Callable[[Generation], object] | None = None) -> Generation:
         """Begin a generation, or queue it until a slot is free.
+
+        Args:
+            request: what is to be done.
+            on_news: is called, under the engine's lock, when there is new text or the end.
 
         Raises:
             ContextFullError: if the prompt does not fit, with what the sequence holds where it is to be appended.
             ClosedError: if the context is closed.
         """
         generation = Generation(self, request)
+        generation.on_news = on_news
         self._check_size(request, len(request.tokens))
         with self._changed:
             if self._context.closed:
@@ -187,31 +295,27 @@ class Engine:
                 self._loop.interrupt()
             else:
                 self._admit()
-        if generation._error is not None and generation._outcome is None:
+        if generation._error is not None and on_news is None:
             raise generation._error
         return generation
 
-    def wait(self, generation: Generation, ready: Callable[[], bool]) -> None:
-        """Take steps, or let another thread take them, until ready() holds for a generation.
+    def wait(self, ready: Callable[[], bool]) -> None:
+        """Take steps, or let another thread take them, until ready() holds.
 
         Raises:
-            BaseException: what a signal handler raised; the generation is then cancelled.
+            BaseException: what a signal handler raised.
         """
-        try:
-            with self._changed:
-                while not ready():
-                    if self._stepper is None:
-                        self._step()
-                    elif self._stepper != threading.get_ident():
-                        self._changed.wait()
-                    else:
-                        raise LlamaError(
-                            "this thread is already computing for the same Llama; a signal or log handler that runs "
-                            "meanwhile can't wait for more of it"
-                        )
-        except BaseException:
-            self.abandon(generation)
-            raise
+        with self._changed:
+            while not ready():
+                if self._stepper is None:
+                    self._step()
+                elif self._stepper != threading.get_ident():
+                    self._changed.wait()
+                else:
+                    raise LlamaError(
+                        "this thread is already computing for the same Llama; a signal or log handler that runs "
+                        "meanwhile can't wait for more of it"
+                    )
 
     def _step(self) -> None:
         """Run the loop until it has something to tell, with the lock released, and pass that on."""
@@ -238,11 +342,12 @@ class Engine:
                 text = self._loop.read(slot)
                 if text:
                     generation._pieces.append(text)
+                    generation.tell()
             if failure is not None or self._loop.ended(slot):
                 self._finish(slot, generation, failure)
         if isinstance(failure, ClosedError):
             while self._queue:
-                self._queue.popleft()._error = CancelledError("the Llama was closed before this generation began")
+                self._fail(self._queue.popleft(), CancelledError("the Llama was closed before this generation began"))
 
     def _finish(self, slot: int, generation: Generation, failure: LlamaError | None = None) -> None:
         """Free a generation's slot and give it its outcome."""
@@ -258,6 +363,11 @@ class Engine:
             generation._error = GenerationError(f"no token could be chosen: {outcome['error']}", **partial)
         elif outcome["finish_reason"] == "cancelled":
             generation._error = CancelledError("the generation was cancelled", **partial)
+        elif outcome["finish_reason"] == "timeout":
+            generation._error = GenerationTimeoutError(
+                f"the generation was not over after {generation.request.timeout} s; raise timeout, or lower max_tokens",
+                **partial,
+            )
         else:
             generation._outcome = outcome
             self._last_slot = slot
@@ -267,30 +377,47 @@ class Engine:
                     self._context.n_ctx_seq,
                     generation.request.max_tokens,
                 )
+        generation.tell()
 
     def _admit(self) -> None:
         """Give free slots to queued requests, in order; nobody may be stepping."""
         for slot, generation in list(self._running.items()):
             if generation._abandoned:
                 self._finish(slot, generation)
-        while self._queue:
-            waiting = self._queue[0]
-            free = self._free_slot(waiting.request)
-            if free is None:
-                return
-            self._queue.popleft()
+        for waiting in list(self._queue):
             if waiting._abandoned:
-                waiting._error = CancelledError("the generation was cancelled before it began")
+                self._queue.remove(waiting)
+                self._fail(waiting, CancelledError("the generation was cancelled before it began"))
                 continue
-            try:
-                self._start(free, waiting)
-            except LlamaError as error:
-                waiting._error = error
+            if len(self._running) == self._context.n_seq_max or (self._running and self._loop.paused()):
+                break
+            free = self._free_slot(waiting.request)
+            if free is not None:
+                self._queue.remove(waiting)
+                try:
+                    self._start(free, waiting)
+                except LlamaError as error:
+                    self._fail(waiting, error)
+            elif not waiting.request.share:
+                break  # first come, first served
 
     def _free_slot(self, request: Request) -> int | None:
+        """Choose a slot for a request; None if it had better wait."""
         if request.append:
             return None if self._last_slot in self._running else self._last_slot
-        return next((slot for slot in range(self._context.n_seq_max) if slot not in self._running), None)
+        free = [slot for slot in range(self._context.n_seq_max) if slot not in self._running]
+        if request.share:
+            best, have, coming = self._loop.prefix(request.tokens)
+            if coming >= have + MIN_SHARED:
+                return None  # another row is computing what both have in common
+            if best in free:
+                return best
+        return free[0]
+
+    @staticmethod
+    def _fail(generation: Generation, error: LlamaError) -> None:
+        generation._error = error
+        generation.tell()
 
     def _start(self, slot: int, generation: Generation) -> None:
         request = generation.request
@@ -298,6 +425,7 @@ class Engine:
         if request.append:
             tokens = self._loop.tokens(slot) + tokens
             self._check_size(request, len(tokens))
+        score_from = request.score_from if request.head is None else 1
         sampler = _core.Sampler.from_params(self._vocab, request.sampling, request.seed, self._context.n_ctx_seq)
         self._loop.start(
             slot,
@@ -307,9 +435,11 @@ class Engine:
             stops=[stop.encode() for stop in request.stops],
             stop_tokens=request.stop_tokens,
             n_top=-1 if request.logprobs is None else request.logprobs,
-            score_prompt=request.head is not None,
+            score_from=2**31 - 1 if score_from is None else score_from,
             stream=request.stream,
             reuse=request.append,
+            share=request.share,
+            timeout=request.timeout or 0.0,
         )
         generation._slot = slot
         self._running[slot] = generation
@@ -333,6 +463,46 @@ class Engine:
         if slot is not None and not self._context.closed:
             self._loop.cancel(slot)
 
+    def run_many(
+        self, requests: Iterable[Request | LlamaError], window: int
+    ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
+        """Run requests side by side and give what came of them, with their index, in the order in which they end.
+
+        Args:
+            requests: read lazily, `window` ahead at most; an error in place of one is given back as it is.
+            window: requests to have under way.
+        """
+        done: deque[int] = deque()
+        pending: dict[int, Generation] = {}
+        try:
+            for index, request in enumerate(requests):
+                failure = request if isinstance(request, LlamaError) else None
+                if not isinstance(request, LlamaError):
+                    try:
+                        pending[index] = self.submit(request, functools.partial(_note, done, index))
+                    except (ValidationError, ContextFullError) as error:
+                        failure = error
+                if failure is not None:
+                    yield index, failure
+                while len(pending) >= window:
+                    yield from self._harvest(done, pending)
+            while pending:
+                yield from self._harvest(done, pending)
+        finally:
+            for generation in pending.values():
+                self.abandon(generation)
+            self.sweep()
+
+    def _harvest(
+        self, done: deque[int], pending: dict[int, Generation]
+    ) -> Iterator[tuple[int, GenerationResult | LlamaError]]:
+        """Wait until a generation ends, and give what came of those that have."""
+        self.wait(lambda: bool(done))
+        while done:
+            index = done.popleft()
+            generation = pending.pop(index)
+            yield index, generation._error or generation.result()
+
     def sweep(self) -> None:
         """Free the slots of abandoned generations; where another thread is stepping, that thread does it."""
         with self._changed:
@@ -351,6 +521,7 @@ class Engine:
             timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
             seed=request.seed,
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
+            prompt_logprobs=[] if request.score_from is None else outcome["logprobs"],
         )
 
     def _logprobs(self, request: Request, outcome: dict[str, Any]) -> CompletionLogprobs:
@@ -442,3 +613,25 @@ def _check_memory(model: _core.Model, config: LlamaConfig) -> None:
             f"a context of {config.n_ctx} tokens needs {needed / 2**30:.1f} GiB for its KV cache, and this machine has "
             f"{total / 2**30:.1f} GiB of memory; lower n_ctx, or use a smaller type_k and type_v such as 'q8_0'"
         )
+
+
+def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None) -> LlamaConfig:
+    """Choose a context for batches: one memory that all sequences share, so that they can share prefixes.
+
+    Args:
+        model: the model.
+        config: the instance's own configuration.
+        n_tokens: most tokens that a row of the batch is likely to need.
+        n_parallel: rows to decode together; None for as many as a quarter of the memory holds, MAX_PARALLEL at most.
+    """
+    row = min(n_tokens, config.n_ctx // config.n_seq_max)
+    per_token = model.kv_bytes_per_token(config)
+    budget = available_memory() // 4 // per_token if per_token else 0
+    wanted = n_parallel or MAX_PARALLEL
+    n_ctx = row * wanted
+    if budget and n_ctx > budget:
+        n_ctx = budget
+    n_ctx = max(n_ctx, config.n_ctx)
+    if n_parallel is None:
+        wanted = max(1, min(MAX_PARALLEL, n_ctx // row))
+    return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)

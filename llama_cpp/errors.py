@@ -6,7 +6,8 @@
     ├── ClosedError             a call on something that close() or shutdown() has released
     └── GenerationError         .text and .token_ids hold what was generated until then
         ├── ContextFullError    .n_tokens and .n_ctx; the request is larger than the context
-        └── CancelledError      the request was cancelled, or its instance closed, before it ended
+        ├── CancelledError      the request was cancelled, or its instance closed, before it ended
+        └── GenerationTimeoutError  also a TimeoutError; its timeout was over before it ended
 
 Every message says what failed, with the numbers, and what to try.
 """
@@ -14,10 +15,17 @@ Every message says what failed, with the numbers, and what to try.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class LlamaError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """Base of everything that this package raises on purpose.
+
+    Attributes:
+        results: where a row of `generate_batch` raised it, the results of the rows that had ended, by index.
+    """
+
+    results: dict[int, Any] | None = None
 
 
 class ModelLoadError(LlamaError, ValueError):
@@ -71,3 +79,7 @@ class ContextFullError(GenerationError):
 
 class CancelledError(GenerationError):
     """The generation was cancelled before it came to its end."""
+
+
+class GenerationTimeoutError(GenerationError, TimeoutError):
+    """The generation's timeout was over before it came to its end."""

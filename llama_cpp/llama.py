@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core, logs
-from .config import LlamaConfig, SamplingParams, check_bool, check_int, check_known, check_seed, check_text, replace
-from .engine import Engine, Generation, Request, draw_seed
-from .errors import ClosedError, ModelLoadError, ValidationError
-from .types import Completion, CompletionChoice, CompletionLogprobs, CompletionUsage, FinishReason, GenerationResult
+from .config import (
+    LlamaConfig,
+    SamplingParams,
+    check_bool,
+    check_float,
+    check_int,
+    check_known,
+    check_seed,
+    check_text,
+    replace,
+)
+from .engine import MAX_PARALLEL, Engine, Generation, Request, batch_config, draw_seed
+from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
+from .types import (
+    Completion,
+    CompletionChoice,
+    CompletionLogprobs,
+    CompletionUsage,
+    FinishReason,
+    GenerationResult,
+    TextLogprobs,
+)
 
 if TYPE_CHECKING:
+    import asyncio
     from types import TracebackType
 
     from typing_extensions import Self
@@ -32,6 +54,20 @@ _GENERATE_KEYWORDS = (
     "stream",
     "seed",
     "reset_kv_cache",
+    "timeout",
+)
+_BATCH_KEYWORDS = (
+    "prompts",
+    "max_tokens",
+    "sampling",
+    "stop",
+    "seed",
+    "logprobs",
+    "timeout",
+    "on_error",
+    "progress",
+    "n_parallel",
+    "share_prefix",
 )
 
 
@@ -76,6 +112,8 @@ class Llama:
         self._model = _core.Model(self._config)
         self._vocab = self._model.vocab
         self._engine = None if self._config.vocab_only else Engine(self._model, self._config)
+        self._batch_engine: Engine | None = None
+        self._batch_lock = threading.Lock()
 
     @classmethod
     def from_pretrained(
@@ -120,8 +158,9 @@ class Llama:
 
     def close(self) -> None:
         """Cancel what is running and release the context, then the model. May be called again."""
-        if self._engine is not None:
-            self._engine.close()
+        for engine in (self._engine, self._batch_engine):
+            if engine is not None:
+                engine.close()
         self._model.close()
 
     def __enter__(self) -> Self:
@@ -159,6 +198,7 @@ class Llama:
         stream: bool = False,
         seed: int | None = None,
         reset_kv_cache: bool = True,
+        timeout: float | None = None,
         **unknown: Any,
     ) -> str | Iterator[str] | Iterator[Completion] | Completion:
         """Continue a prompt.
@@ -176,6 +216,7 @@ class Llama:
             seed: of the random choices; None or -1 leaves it to `sampling`, then to the config, then to chance.
             reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
                 second BOS, and only what is new is computed.
+            timeout: seconds from its start until the generation is given up; None for never.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -184,11 +225,14 @@ class Llama:
         Raises:
             ValidationError: for an argument of the wrong type or range, or an unknown one.
             ContextFullError: if the prompt does not fit into the context; the sequence in memory stays as it is.
-            GenerationError: if llama.cpp fails; `.text` has what there was until then.
+            GenerationTimeoutError: if the timeout is over; `.text` has what there was until then.
+            GenerationError: if llama.cpp fails; likewise.
         """
         check_known("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
-        request = self._request(prompt, max_tokens, sampling, stop, echo, logprobs, stream, seed, reset_kv_cache)
+        request = self._request(
+            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, stream, reset_kv_cache
+        )
         generation = self._require_engine().submit(request)
         head = request.head or ""
         if not stream:
@@ -207,6 +251,7 @@ class Llama:
         stop: Stop = None,
         seed: int | None = None,
         reset_kv_cache: bool = True,
+        timeout: float | None = None,
         **unknown: Any,
     ) -> Generation:
         """Continue a prompt, and give the text as its tokens are decoded.
@@ -214,7 +259,7 @@ class Llama:
         A piece is held back while it could be the beginning of a stop text or of a character.
 
         Args:
-            prompt, max_tokens, sampling, stop, seed, reset_kv_cache: as `generate` has them.
+            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout: as `generate` has them.
 
         Returns:
             An iterator over str, whose `result()` has the rest (see `generate_result`), and which `close()`, leaving a
@@ -224,7 +269,9 @@ class Llama:
             LlamaError: as `generate` has it, for the arguments at once and for the rest while iterating.
         """
         check_known("argument", unknown, _GENERATE_KEYWORDS)
-        request = self._request(prompt, max_tokens, sampling, stop, False, None, True, seed, reset_kv_cache)
+        request = self._request(
+            prompt, max_tokens, sampling, stop, seed, timeout, stream=True, reset_kv_cache=reset_kv_cache
+        )
         return self._require_engine().submit(request)
 
     def generate_result(
@@ -237,12 +284,13 @@ class Llama:
         logprobs: int | None = None,
         seed: int | None = None,
         reset_kv_cache: bool = True,
+        timeout: float | None = None,
         **unknown: Any,
     ) -> GenerationResult:
         """Continue a prompt, and return all that is known of the generation.
 
         Args:
-            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache: as `generate` has them.
+            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout: as `generate` has them.
             echo: report the log-probabilities of the prompt's tokens too.
 
         Returns:
@@ -252,8 +300,292 @@ class Llama:
             LlamaError: as `generate` has it.
         """
         check_known("argument", unknown, _GENERATE_KEYWORDS)
-        request = self._request(prompt, max_tokens, sampling, stop, echo, logprobs, False, seed, reset_kv_cache)
+        request = self._request(
+            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, reset_kv_cache=reset_kv_cache
+        )
         return self._require_engine().submit(request).result()
+
+    def generate_batch(
+        self,
+        prompts: Iterable[Prompt | Mapping[str, Any]],
+        *,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        seed: int | None = None,
+        logprobs: int | None = None,
+        timeout: float | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        n_parallel: int | None = None,
+        share_prefix: bool = True,
+        **unknown: Any,
+    ) -> list[GenerationResult | LlamaError]:
+        """Continue many prompts side by side, and return the results in the prompts' order.
+
+        Args:
+            prompts: any iterable of texts, lists of token ids, or dicts such as {"prompt": ..., "max_tokens": ...}
+                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`.
+            max_tokens, sampling, stop, seed, logprobs, timeout: as `generate` has them, for rows that don't say.
+            on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
+            progress: show a progress bar with rows and tokens per second (needs tqdm).
+            n_parallel: rows to decode together; the default depends on the memory at hand, 16 at most.
+            share_prefix: compute a prefix that rows have in common once. The parts of a prompt are then computed in
+                batches of another shape, which may tip the balance between two tokens that are almost equally likely.
+
+        Returns:
+            A GenerationResult for each prompt (or, with on_error="return", a LlamaError).
+
+        Raises:
+            ValidationError: for an argument of the wrong type or range.
+            LlamaError: what the first row to fail raised; its message begins with the row's index, and `.results` of
+                the exception has what the rows before it in time have given, by index.
+        """
+        done: dict[int, GenerationResult | LlamaError] = {}
+        rows = self.iter_batch(
+            prompts,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            seed=seed,
+            logprobs=logprobs,
+            timeout=timeout,
+            on_error="return",
+            progress=progress,
+            n_parallel=n_parallel,
+            share_prefix=share_prefix,
+            **unknown,
+        )
+        _check_on_error(on_error)
+        for index, result in rows:
+            if on_error == "raise" and isinstance(result, LlamaError):
+                rows.close()
+                result.results = done
+                raise result
+            done[index] = result
+        return [done[index] for index in range(len(done))]
+
+    def iter_batch(
+        self,
+        prompts: Iterable[Prompt | Mapping[str, Any]],
+        *,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        seed: int | None = None,
+        logprobs: int | None = None,
+        timeout: float | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        n_parallel: int | None = None,
+        share_prefix: bool = True,
+        **unknown: Any,
+    ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
+        """Continue many prompts side by side, and give (index, result) as rows end.
+
+        Prompts are read a few dozen ahead of the results, so that an endless iterable runs in a fixed amount of memory.
+        Closing the iterator cancels what is running.
+
+        Args:
+            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, on_error, progress, n_parallel, share_prefix:
+                as `generate_batch` has them.
+
+        Raises:
+            LlamaError: as `generate_batch` has it.
+        """
+        check_known("argument", unknown, _BATCH_KEYWORDS)
+        _check_on_error(on_error)
+        check_bool("progress", progress)
+        check_bool("share_prefix", share_prefix)
+        if n_parallel is not None:
+            check_int("n_parallel", n_parallel, 1, 256)
+        if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, Iterable):
+            raise ValidationError(f"prompts must be an iterable of prompts, got {prompts!r}; for one, use generate")
+        defaults: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "sampling": sampling,
+            "stop": stop,
+            "seed": seed,
+            "logprobs": logprobs,
+            "timeout": timeout,
+        }
+        self._request("-", **defaults)  # a default that is wrong concerns no row, and fails at once
+        return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
+
+    def _run_batch(
+        self,
+        prompts: Iterable[Prompt | Mapping[str, Any]],
+        defaults: dict[str, Any],
+        on_error: str,
+        progress: bool,
+        n_parallel: int | None,
+        share_prefix: bool,
+    ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
+        requests = self._row_requests(prompts, defaults, share_prefix)
+        first = list(itertools.islice(requests, 2 * (n_parallel or MAX_PARALLEL)))
+        engine = self._require_batch_engine(first, n_parallel)
+        rows = engine.run_many(itertools.chain(first, requests), 2 * engine.context.n_seq_max)
+        with _Progress(progress, prompts) as bar, contextlib.closing(rows):
+            for index, result in rows:
+                bar.add(result)
+                if isinstance(result, LlamaError) and on_error == "raise":
+                    raise result
+                yield index, result
+
+    def _row_requests(
+        self, rows: Iterable[Prompt | Mapping[str, Any]], defaults: dict[str, Any], share_prefix: bool
+    ) -> Iterator[Request | LlamaError]:
+        """Make a request, or the error that it earns, of each row."""
+        for index, row in enumerate(rows):
+            fields = dict(defaults)
+            prompt: Any = row
+            try:
+                if isinstance(row, Mapping):
+                    check_known("row field", row, ("prompt", *defaults))
+                    if "prompt" not in row:
+                        raise ValidationError('a row that is a dict must have a "prompt"')
+                    fields.update(row)
+                    prompt = fields.pop("prompt")
+                request = self._request(prompt, **fields)
+                request.share = share_prefix
+                yield request
+            except ValidationError as error:
+                yield ValidationError(f"row {index}: {error}")
+
+    def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
+        """Return an engine for batches, made anew if the one of the last batch does not fit this one."""
+        main = self._require_engine()
+        needs = [
+            len(row.tokens) + (row.max_tokens if row.max_tokens >= 0 else main.context.n_ctx_seq)
+            for row in first
+            if isinstance(row, Request)
+        ]
+        with self._batch_lock:
+            config = batch_config(self._model, self._config, max(needs, default=1), n_parallel)
+            engine = self._batch_engine
+            if engine is not None and not engine.idle:
+                return engine
+            if engine is None or not engine.fits(config):
+                if engine is not None:
+                    engine.close()
+                self._batch_engine = engine = Engine(self._model, config, main.context.n_ctx_seq)
+            return engine
+
+    async def generate_async(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        echo: bool = False,
+        logprobs: int | None = None,
+        stream: bool = False,
+        seed: int | None = None,
+        reset_kv_cache: bool = True,
+        timeout: float | None = None,
+        **unknown: Any,
+    ) -> str | Completion | AsyncIterator[str]:
+        """Continue a prompt without blocking the event loop.
+
+        Calls that are awaited at the same time share batches, as far as n_seq_max allows, and queue otherwise. Cancelling
+        the task ends the generation at once.
+
+        Args:
+            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout: as `generate` has them.
+            stream: return an asynchronous iterator of texts, once awaited; logprobs and echo have no effect on it and
+                are refused.
+
+        Returns:
+            As `generate` has it.
+
+        Raises:
+            LlamaError: as `generate` has it.
+        """
+        import asyncio
+
+        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        check_bool("stream", stream)
+        if stream and (logprobs is not None or echo):
+            raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
+        request = self._request(
+            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, stream, reset_kv_cache
+        )
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_news(generation: Generation) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while the generation ran
+                loop.call_soon_threadsafe(news.set)
+
+        generation = self._require_engine().watch(request, on_news)
+        if stream:
+            return _async_texts(generation, news)
+        with generation:
+            while not generation.done:
+                await news.wait()
+                news.clear()
+            result = generation.result()
+        text = (request.head or "") + result.text
+        return text if logprobs is None else self._completion(_completion_id(), text, result)
+
+    # -- probabilities -------------------------------------------------------------------------------------------------
+
+    def logprobs(self, text: str | Sequence[int]) -> TextLogprobs:
+        """Return the log-probability of each token of a text, given those before it.
+
+        Args:
+            text: text, or token ids.
+
+        Returns:
+            `token_ids` (n), and `token_logprobs` (n), natural logarithms, whose first is None: nothing predicts it.
+        """
+        tokens = self._prompt_tokens(text, False)
+        (scores,) = self._score([(tokens, 1)])
+        return TextLogprobs(tokens, [None, *scores])
+
+    def score(self, prompt: str | Sequence[int], continuations: Sequence[str | Sequence[int]]) -> list[TextLogprobs]:
+        """Return the log-probabilities of continuations of a prompt, which is computed once for all of them.
+
+        Args:
+            prompt: text, or token ids.
+            continuations: texts, or lists of token ids. A text is tokenized together with the prompt, as it would be
+                if it stood there; where a token reaches over the border, it counts as part of the continuation.
+
+        Returns:
+            For each, in order: `token_ids` (n) and `token_logprobs` (n), natural logarithms; `.total` is their sum.
+        """
+        if isinstance(continuations, (str, bytes)) or not isinstance(continuations, Sequence):
+            raise ValidationError(f"continuations must be a list, got {continuations!r}")
+        head = self._prompt_tokens(prompt, False)
+        rows: list[tuple[list[int], int]] = []
+        for index, tail in enumerate(continuations):
+            if isinstance(tail, str) and isinstance(prompt, str):
+                check_text(f"continuations[{index}]", tail)
+                tokens = self._prompt_tokens(prompt + tail, False)
+                start = next((i for i, (a, b) in enumerate(zip(head, tokens, strict=False)) if a != b), len(head))
+            elif isinstance(tail, str):
+                tokens, start = head + self.tokenize(tail, add_special=False), len(head)
+            else:
+                tokens, start = head + self._check_tokens(f"continuations[{index}]", tail), len(head)
+            if len(tokens) <= start:
+                raise ValidationError(f"continuations[{index}] has no tokens")
+            rows.append((tokens, max(start, 1)))
+        scores = self._score(rows)
+        return [TextLogprobs(tokens[start:], list(row)) for (tokens, start), row in zip(rows, scores, strict=True)]
+
+    def _score(self, rows: Sequence[tuple[list[int], int]]) -> list[list[float]]:
+        """Return the log-probabilities of each row's tokens from an index on."""
+        scored = [(index, row) for index, row in enumerate(rows) if len(row[0]) > row[1]]
+        requests = [
+            Request(tokens, self._sampling, 0, 0, [], [], logprobs=0, share=True, score_from=start)
+            for _, (tokens, start) in scored
+        ]
+        engine = self._require_batch_engine(requests, None)
+        results: list[list[float]] = [[] for _ in rows]
+        for index, result in engine.run_many(requests, 2 * engine.context.n_seq_max):
+            if isinstance(result, LlamaError):
+                raise result
+            results[scored[index][0]] = list(result.prompt_logprobs)
+        return results
 
     def _request(
         self,
@@ -261,11 +593,12 @@ class Llama:
         max_tokens: int | None,
         sampling: SamplingParams | None,
         stop: Stop,
-        echo: bool,
-        logprobs: int | None,
-        stream: bool,
         seed: int | None,
-        reset_kv_cache: bool,
+        timeout: float | None,
+        logprobs: int | None = None,
+        echo: bool = False,
+        stream: bool = False,
+        reset_kv_cache: bool = True,
     ) -> Request:
         """Check a call's arguments and make a request of them."""
         check_bool("echo", echo)
@@ -275,6 +608,10 @@ class Llama:
             check_int("max_tokens", max_tokens, 1)
         if logprobs is not None:
             check_int("logprobs", logprobs, 0, self.n_vocab())
+        if timeout is not None:
+            check_float("timeout", timeout, 0.0)
+            if timeout == 0.0:
+                raise ValidationError("timeout must be above 0 seconds; None is no limit")
         params = _check_sampling(sampling) or self._sampling
         stops, stop_tokens = self._check_stop(stop)
         continues = not reset_kv_cache and self._require_engine().holds_tokens()
@@ -289,6 +626,7 @@ class Llama:
             head=self._prompt_text(prompt) if echo else None,
             stream=stream,
             append=not reset_kv_cache,
+            timeout=timeout,
         )
 
     def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
@@ -545,3 +883,53 @@ def _prefixed(head: str, generation: Generation) -> Iterator[str]:
         if head:
             yield head
         yield from generation
+
+
+async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIterator[str]:
+    """Give a generation's texts as they come; being closed early cancels it."""
+    with generation:
+        while True:
+            while not generation.has_news():
+                await news.wait()
+                news.clear()
+            try:
+                text = next(generation)
+            except StopIteration:
+                return
+            yield text
+
+
+def _check_on_error(on_error: str) -> None:
+    if on_error not in ("raise", "return"):
+        raise ValidationError(f'on_error must be "raise" or "return", got {on_error!r}')
+
+
+class _Progress:
+    """A progress bar over rows, with the rate of generated tokens; or nothing at all."""
+
+    def __init__(self, shown: bool, prompts: object) -> None:
+        self._bar = None
+        self._tokens = 0
+        if shown:
+            try:
+                from tqdm.auto import tqdm
+            except ImportError:
+                raise ValidationError('progress=True needs tqdm: pip install "llama-cpp-cython[progress]"') from None
+            self._bar = tqdm(total=len(prompts) if isinstance(prompts, Sized) else None, unit="row")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def add(self, result: GenerationResult | LlamaError) -> None:
+        """Count a row."""
+        if self._bar is None:
+            return
+        if isinstance(result, GenerationResult):
+            self._tokens += result.usage.completion_tokens
+        self._bar.update()
+        elapsed = self._bar.format_dict["elapsed"] or 1e-9
+        self._bar.set_postfix({"tokens/s": f"{self._tokens / elapsed:.1f}"}, refresh=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypedDict
 
@@ -94,6 +95,7 @@ class GenerationResult:
         timings: milliseconds.
         seed: seed of the random choices; giving it again repeats them.
         logprobs: of the generated tokens (and the prompt's, with echo), if they were asked for.
+        prompt_logprobs: natural logarithms of the probabilities of the prompt's tokens, where it was to be scored.
     """
 
     text: str
@@ -104,3 +106,22 @@ class GenerationResult:
     timings: Timings
     seed: int
     logprobs: CompletionLogprobs | None = None
+    prompt_logprobs: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class TextLogprobs:
+    """Log-probabilities of a text's tokens, each given all the tokens before it.
+
+    Attributes:
+        token_ids: the tokens.
+        token_logprobs: natural logarithms, one for each; None for the first token of a sequence.
+    """
+
+    token_ids: list[int]
+    token_logprobs: list[float | None]
+
+    @property
+    def total(self) -> float:
+        """Log-probability of the whole: the sum, without the first token of a sequence."""
+        return sum(value for value in self.token_logprobs if value is not None)

@@ -61,6 +61,7 @@ cdef class Context:
     Args:
         model: the model.
         config: a LlamaConfig.
+        n_ctx_seq: tokens that one sequence may have at most; 0 is what the config comes to.
 
     Raises:
         ModelLoadError: if llama.cpp cannot make the context, for want of memory for example.
@@ -85,11 +86,13 @@ cdef class Context:
     cdef readonly int n_ubatch
     cdef readonly int n_seq_max
     cdef readonly int n_outputs_max
+    cdef readonly bint kv_unified
+    cdef readonly bint swa_full
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
     cdef object __weakref__
 
-    def __cinit__(self, Model model not None, config not None):
+    def __cinit__(self, Model model not None, config not None, int n_ctx_seq = 0):
         cdef llama_context_params params = llama_context_default_params()
         self.ptr = NULL
         self.pool = NULL
@@ -101,6 +104,7 @@ cdef class Context:
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
         native_log.tail.clear()
+        native_log.muted = n_ctx_seq > 0  # llama.cpp would warn that no sequence should be as long as them all together
         what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
         try:
             with nogil:
@@ -108,6 +112,8 @@ cdef class Context:
         except LlamaError as error:
             take_assertion()
             raise ModelLoadError(f"{what}: {error}") from None
+        finally:
+            native_log.muted = False
         raise_interrupt(&self.interrupt)
         take_assertion()
         if self.ptr == NULL:
@@ -116,7 +122,9 @@ cdef class Context:
         self.memory = llama_get_memory(self.ptr)
         # llama.cpp rounds the sizes up to multiples of 256; what was asked for is what holds.
         self.n_ctx = config.n_ctx
-        self.n_ctx_seq = config.n_ctx if config.kv_unified else config.n_ctx // config.n_seq_max
+        self.n_ctx_seq = n_ctx_seq or (config.n_ctx if config.kv_unified else config.n_ctx // config.n_seq_max)
+        self.kv_unified = config.kv_unified
+        self.swa_full = config.swa_full
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)
@@ -227,6 +235,7 @@ cdef class Context:
         try:
             with nogil:
                 rc = llama_decode(self.ptr, batch.batch)
+                native_log.muted = False
             raise_interrupt(&self.interrupt)
         finally:
             self.leave()

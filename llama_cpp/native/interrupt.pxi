@@ -6,6 +6,7 @@ cdef struct Interrupt:
     int skip                # polls between two looks at the clock
     int countdown
     int64_t clock_us        # the last look at the clock
+    int64_t deadline_us     # when to stop; 0: never
     int64_t signals_us      # the last PyErr_CheckSignals
     PyObject * error[3]     # what a signal handler raised (type, value, traceback), owned
 
@@ -16,7 +17,13 @@ cdef enum:
 
 cdef cbool poll(void * data) noexcept nogil:
     """Tell llama.cpp whether to stop; called by the calling thread after each node of a graph (ggml_abort_callback)."""
-    cdef Interrupt * interrupt = <Interrupt *> data
+    if must_stop(<Interrupt *> data):
+        native_log.muted = True
+        return True
+    return False
+
+
+cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
     cdef int64_t now, elapsed
     if interrupt.stop:
         return True
@@ -29,6 +36,8 @@ cdef cbool poll(void * data) noexcept nogil:
     interrupt.clock_us = now
     interrupt.skip = min(2 * interrupt.skip + 1, 255) if elapsed < CLOCK_EVERY_US else interrupt.skip // 2
     interrupt.countdown = interrupt.skip
+    if interrupt.deadline_us != 0 and now >= interrupt.deadline_us:
+        return True
     if interrupt.main_thread and now - interrupt.signals_us >= SIGNALS_EVERY_US:
         interrupt.signals_us = now
         with gil:
@@ -49,6 +58,8 @@ cdef void arm(Interrupt * interrupt) noexcept:
     interrupt.countdown = 0
     interrupt.clock_us = ggml_time_us()
     interrupt.signals_us = interrupt.clock_us
+    interrupt.deadline_us = 0
+    native_log.muted = False
     memset(interrupt.error, 0, sizeof(interrupt.error))
 
 

@@ -3,6 +3,7 @@
 cdef enum Phase:
     FREE
     RUNNING
+    PAUSED      # has lost its place in memory to others, and starts again when one of them ends
     ENDED
 
 cdef enum Finish:
@@ -12,10 +13,16 @@ cdef enum Finish:
     STOP_TEXT
     MAX_TOKENS
     CONTEXT_FULL
+    SCORED      # nothing was to be generated
     CANCELLED
+    TIMED_OUT
     FAILED
 
-FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "cancelled", "error")
+FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error")
+
+# Fewer common tokens than this are computed again rather than copied or waited for.
+cdef enum:
+    MIN_SHARED = 16
 
 
 cdef cppclass Slot:
@@ -24,6 +31,7 @@ cdef cppclass Slot:
     Finish finish
     cbool cancelled                 # written by any thread that holds the GIL, read without it
     cbool stream
+    cbool share
     string error                    # why it failed
     llama_sampler * chain           # owned by the Sampler in DecodeLoop.samplers
     cbool plain_greedy
@@ -45,10 +53,11 @@ cdef cppclass Slot:
     size_t n_safe                   # bytes that no stop string or later byte can change
     size_t n_read                   # bytes handed over
     int n_top                       # alternatives to report for each token; -1: no log-probabilities
-    cbool score_prompt              # report those of the prompt's tokens too
+    int score_from                  # first prompt token to report it of; n_prompt: none
     vector[float] logprobs          # of the scored tokens, in order
     vector[llama_token] top_ids     # n_top for each scored token, likeliest first
     vector[float] top_logprobs
+    int64_t deadline_us             # when it ends at the latest; 0: never
     int64_t t_start_us
     int64_t t_first_us              # first token sampled
     int64_t t_end_us
@@ -73,6 +82,7 @@ cdef class DecodeLoop:
     cdef vector[llama_token_data] candidates    # what samplers work on
     cdef cbool wake                 # asks run() to return after the step
     cdef bint recurrent
+    cdef bint shares                # sequences can take over each other's prefixes
     cdef int n_swa
 
     def __cinit__(self, Context context not None):
@@ -88,6 +98,7 @@ cdef class DecodeLoop:
         self.samplers = [None] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
         self.n_swa = context.model.n_swa()
+        self.shares = context.kv_unified and not self.recurrent and (self.n_swa == 0 or context.swa_full)
         self.candidates.resize(context.vocab.n_tokens)
         self.slots.reserve(context.n_seq_max)
         for i in range(context.n_seq_max):
@@ -109,7 +120,8 @@ cdef class DecodeLoop:
 
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
-        int n_top = -1, bint score_prompt = False, bint stream = False, bint reuse = False,
+        int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint share = False,
+        double timeout = 0.0,
     ) -> int:
         """Begin a generation in a free slot.
 
@@ -117,13 +129,15 @@ cdef class DecodeLoop:
             index: the slot.
             tokens: ids of the prompt, one or more, fewer than context.n_ctx_seq + 1.
             sampler: a chain that chooses; no other slot may use it meanwhile.
-            max_tokens: tokens to generate at most; -1 is as many as fit.
+            max_tokens: tokens to generate at most; -1 is as many as fit, 0 only scores the prompt.
             stops: texts as bytes; the generation ends before the first of them.
             stop_tokens: ids that end the generation, as end-of-generation tokens do.
             n_top: alternatives to report the log-probabilities of, at each token; -1 reports none at all.
-            score_prompt: report them for the prompt's tokens too.
+            score_from: index of the first prompt token to report them of too, 1 or more.
             stream: let run() return whenever there is new text.
             reuse: keep the longest prefix of the tokens that the slot's sequence holds in memory.
+            share: take the longest prefix that any slot's sequence holds in memory.
+            timeout: seconds until the generation is ended; 0 is never.
 
         Returns:
             How many tokens of the prompt need not be computed.
@@ -149,7 +163,8 @@ cdef class DecodeLoop:
             slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
         self.context.enter()
         try:
-            slot.n_past = self.keep_prefix(slot, ids, reuse and not score_prompt)
+            # The logits that score the first token are those of the one before it.
+            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, reuse or share, share)
         finally:
             self.context.leave()
         slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size()
@@ -167,17 +182,19 @@ cdef class DecodeLoop:
         slot.ends.reserve(slot.n_max)
         slot.n_safe = slot.n_read = 0
         slot.n_top = n_top
-        slot.score_prompt = score_prompt and n_top >= 0
+        slot.score_from = min(max(score_from, 1), slot.n_prompt) if n_top >= 0 else slot.n_prompt
         slot.logprobs.clear()
         slot.top_ids.clear()
         slot.top_logprobs.clear()
         slot.stream = stream
+        slot.share = share
         slot.cancelled = False
         slot.finish = NOT_FINISHED
         slot.stop_hit = -1
         slot.chain = sampler.chain
         slot.plain_greedy = sampler.plain_greedy
         slot.t_start_us = ggml_time_us()
+        slot.deadline_us = slot.t_start_us + <int64_t> (timeout * 1e6) if timeout > 0.0 else 0
         slot.t_first_us = slot.t_end_us = 0
         self.samplers[index] = sampler
         for i in range(max(0, slot.n_prompt - sampler.n_recent), slot.n_prompt):
@@ -185,15 +202,45 @@ cdef class DecodeLoop:
         slot.phase = RUNNING
         return slot.n_cached
 
-    cdef int keep_prefix(self, Slot * slot, vector[llama_token] & tokens, bint reuse) except -1:
-        """Cut the slot's sequence in memory down to a prefix of tokens, and return its length."""
-        cdef int n = 0
-        # The last token is always decoded again: its logits are what the first sample needs.
-        cdef int limit = min(slot.n_past, <int> tokens.size() - 1) if reuse else 0
-        while n < limit and slot.tokens[n] == tokens[n]:
-            n += 1
+    cdef int keep_prefix(self, Slot * slot, vector[llama_token] & tokens, int limit, bint reuse, bint share) except -1:
+        """Make the slot's sequence in memory a prefix of tokens, `limit` at most, and return its length.
+
+        The last token of a prompt is always computed: its logits are what the first sample needs.
+        """
+        cdef Slot * source = slot
+        cdef int n = common_prefix(slot, tokens, limit) if reuse else 0
+        cdef int other
+        if share and self.shares:
+            for candidate in self.slots:
+                other = common_prefix(candidate, tokens, limit)
+                if other >= n + MIN_SHARED:
+                    n = other
+                    source = candidate
         with nogil:
-            return self.cut(slot, n)
+            if source == slot:
+                return self.cut(slot, n)
+            self.cut(slot, 0)
+            llama_memory_seq_cp(self.context.memory, source.seq_id, slot.seq_id, 0, n)
+        return n
+
+    def prefix(self, tokens) -> tuple[int, int, int]:
+        """Look for a prompt's prefix in the memory.
+
+        Returns:
+            The slot that has most of it, how many tokens, and how many a running slot will have once its own prompt
+            is computed.
+        """
+        cdef vector[llama_token] ids
+        cdef int n, best = 0, have = 0, coming = 0
+        copy_tokens(tokens, self.context.vocab.n_tokens, ids)
+        for slot in self.slots:
+            n = common_prefix(slot, ids, <int> ids.size() - 1)
+            if n > have:
+                best, have = slot.seq_id, n
+            if slot.phase == RUNNING:
+                n = common_tokens(slot, ids, <int> ids.size() - 1)
+                coming = max(coming, n)
+        return best, have, coming
 
     cdef int cut(self, Slot * slot, int n) except -1 nogil:
         """Remove what the memory holds of a slot's sequence from position n on; return what is left, n or nothing."""
@@ -246,17 +293,16 @@ cdef class DecodeLoop:
 
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
-        cdef cbool again = not self.wake
+        cdef cbool again = self.expire() and not self.wake
         cdef int rc
-        for slot in self.slots:
-            if slot.phase == RUNNING and slot.cancelled:
-                self.end(slot, CANCELLED)
-                again = False
         # What stop was set for has been seen to, unless Python wants to raise or to close.
         self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing
         if self.context.interrupt.stop or not self.fill():
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
+        native_log.muted = False
+        if rc == 1:
+            return self.make_room()
         if rc == 2:
             self.recover()
             return True  # the next step sees who was cancelled, or that Python wants to raise
@@ -268,13 +314,79 @@ cdef class DecodeLoop:
             if slot.n_taken == 0:
                 continue
             slot.n_past += slot.n_taken
-            if slot.score_prompt:
+            if slot.score_from < slot.n_prompt:
                 self.score_rows(slot)
             if slot.row >= 0:
                 self.advance(slot)
-            if slot.phase == ENDED or (slot.stream and slot.n_safe > slot.n_read):
+            if slot.phase == ENDED:
+                self.resume()
                 again = False
+            elif slot.stream and slot.n_safe > slot.n_read:
+                again = False
+            elif slot.share and slot.generated.size() == 1:
+                again = False  # its prompt is in memory, where others can take it from
         return again
+
+    cdef cbool expire(self) noexcept nogil:
+        """End the slots that were cancelled or whose time is over; tell whether there were none."""
+        cdef int64_t now = 0, earliest = 0
+        cdef cbool none = True
+        for slot in self.slots:
+            if slot.phase != RUNNING and slot.phase != PAUSED:
+                continue
+            if slot.deadline_us != 0 and now == 0:
+                now = ggml_time_us()
+            if slot.cancelled or (slot.deadline_us != 0 and now >= slot.deadline_us):
+                self.end(slot, CANCELLED if slot.cancelled else TIMED_OUT)
+                self.resume()
+                none = False
+            elif slot.deadline_us != 0 and (earliest == 0 or slot.deadline_us < earliest):
+                earliest = slot.deadline_us
+        self.context.interrupt.deadline_us = earliest
+        return none
+
+    cdef cbool make_room(self) except? False nogil:
+        """After a batch that found no room in memory, give up what is only kept, or else the newest generation."""
+        cdef Slot * newest = NULL
+        cdef int running = 0
+        cdef cbool dropped = False
+        for slot in self.slots:
+            if slot.phase == RUNNING:
+                running += 1
+                if newest == NULL or slot.t_start_us >= newest.t_start_us:
+                    newest = slot
+            elif slot.n_past > 0:
+                slot.n_past = self.cut(slot, 0)
+                dropped = True
+        if dropped:
+            return True
+        if running == 1:
+            newest.error.assign(b"the KV cache has no room for it")
+            self.end(newest, FAILED if newest.generated.empty() else CONTEXT_FULL)
+            return False
+        newest.phase = PAUSED
+        self.rewind(newest, 0)
+        return True
+
+    cdef void resume(self) noexcept nogil:
+        """Let the oldest paused slot run again: another one has ended, and left its room."""
+        cdef Slot * oldest = NULL
+        for slot in self.slots:
+            if slot.phase == PAUSED and (oldest == NULL or slot.t_start_us < oldest.t_start_us):
+                oldest = slot
+        if oldest != NULL:
+            oldest.phase = RUNNING
+
+    cdef int rewind(self, Slot * slot, int n) except -1 nogil:
+        """Drop a slot's sequence in memory from position n on; what was scored there is scored again."""
+        n = self.cut(slot, n)
+        cdef size_t scored = max(0, min(n + 1, slot.n_prompt) - slot.score_from)
+        if scored < slot.logprobs.size() and slot.generated.empty():
+            slot.logprobs.resize(scored)
+            slot.top_ids.resize(scored * max(slot.n_top, 0))
+            slot.top_logprobs.resize(scored * max(slot.n_top, 0))
+        slot.n_past = n
+        return 0
 
     cdef cbool fill(self) noexcept nogil:
         """Fill the batch: first the slots that generate, then as much of the prompts as fits; tell if there is any."""
@@ -291,7 +403,9 @@ cdef class DecodeLoop:
                 room = self.batch.capacity - self.batch.batch.n_tokens
                 if (pending == 1) != generating or room == 0 or rows == 0:
                     continue
-                slot.n_taken = min(pending, min(room, rows) if slot.score_prompt else room)
+                slot.n_taken = min(pending, room)
+                if slot.n_past + slot.n_taken >= slot.score_from and slot.generated.empty():
+                    slot.n_taken = min(slot.n_taken, max(0, slot.score_from - 1 - slot.n_past) + rows)
                 rows -= self.put(slot, slot.n_taken == pending)
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
@@ -305,7 +419,9 @@ cdef class DecodeLoop:
         slot.row_first = batch.n_tokens
         for i in range(slot.n_past, slot.n_past + slot.n_taken):
             index = batch.n_tokens
-            output = slot.score_prompt or (complete and i == slot.n_past + slot.n_taken - 1)
+            output = (slot.score_from <= i + 1 < slot.n_prompt and slot.generated.empty()) or (
+                complete and i == slot.n_past + slot.n_taken - 1
+            )
             batch.seq_id[index][0] = slot.seq_id
             batch.n_seq_id[index] = 1
             self.batch.put(slot.tokens[i], i, output)
@@ -316,25 +432,20 @@ cdef class DecodeLoop:
 
     cdef int recover(self) except -1 nogil:
         """After a decode that did not finish, put the memory back to what it held of each slot before it."""
-        cdef int n
         for slot in self.slots:
-            if slot.n_taken == 0:
-                continue
-            # A recurrent state may have advanced by an unknown part of the batch.
-            n = self.cut(slot, 0 if self.recurrent else slot.n_past)
-            if n < slot.n_past and slot.score_prompt:
-                slot.logprobs.clear()
-                slot.top_ids.clear()
-                slot.top_logprobs.clear()
-            slot.n_past = n
+            if slot.n_taken > 0:
+                # A recurrent state may have advanced by an unknown part of the batch.
+                self.rewind(slot, 0 if self.recurrent else slot.n_past)
         return 0
 
     cdef int advance(self, Slot * slot) except -1 nogil:
         """Sample a token for a slot whose logits were computed, and see what follows from it."""
         cdef const llama_vocab * vocab = self.context.vocab.ptr
-        cdef llama_token token = choose(
-            self.context.ptr, slot.row, slot.chain, slot.plain_greedy, self.candidates, slot.error
-        )
+        cdef llama_token token
+        if slot.n_max == 0:
+            self.end(slot, SCORED)
+            return 0
+        token = choose(self.context.ptr, slot.row, slot.chain, slot.plain_greedy, self.candidates, slot.error)
         if slot.t_first_us == 0:
             slot.t_first_us = ggml_time_us()
         if token < 0:
@@ -399,8 +510,10 @@ cdef class DecodeLoop:
     cdef int score_rows(self, Slot * slot) except -1 nogil:
         """Report the log-probabilities of the prompt tokens that the rows of this batch predict."""
         cdef int i, first = slot.n_past - slot.n_taken
+        if not slot.generated.empty():
+            return 0
         for i in range(first, slot.n_past):
-            if i + 1 < slot.n_prompt:
+            if slot.score_from <= i + 1 < slot.n_prompt:
                 self.score(slot, slot.row_first + i - first, slot.tokens[i + 1])
         return 0
 
@@ -450,6 +563,13 @@ cdef class DecodeLoop:
         """Tell whether a slot's generation has come to its end."""
         return self.slot(index).phase == ENDED
 
+    def paused(self) -> bool:
+        """Tell whether a generation waits for room in memory, which newer ones had better not take."""
+        for slot in self.slots:
+            if slot.phase == PAUSED:
+                return True
+        return False
+
     def cancel(self, int index):
         """End a slot's generation at the next step; a step under way is cut short. Any thread may call this."""
         self.slot(index).cancelled = True
@@ -486,7 +606,7 @@ cdef class DecodeLoop:
         Returns:
             text: what was generated, as str, without the stop string.
             token_ids: ids of the generated tokens, those of a stop string included, end-of-generation tokens not.
-            finish_reason: "stop", "length", "cancelled" or "error".
+            finish_reason: "stop", "length", "cancelled", "timeout" or "error".
             stop_reason: index of the stop string, or id of the token, that ended it; None if neither did.
             stopped_by_text: whether stop_reason is such an index.
             context_full: whether the context's size ended it.
@@ -498,7 +618,7 @@ cdef class DecodeLoop:
         cdef Slot * slot = self.slot(index)
         if slot.phase == FREE:
             raise LlamaError(f"slot {index} is free")
-        if slot.phase == RUNNING:
+        if slot.phase != ENDED:
             self.end(slot, CANCELLED)
         cdef int64_t first = slot.t_first_us or slot.t_end_us
         outcome = {
@@ -521,6 +641,20 @@ cdef class DecodeLoop:
         slot.chain = NULL
         self.samplers[index] = None
         return outcome
+
+
+cdef int common_tokens(Slot * slot, vector[llama_token] & tokens, int limit) noexcept nogil:
+    """Return how many tokens at the beginning a slot's sequence has in common with others, `limit` at most."""
+    cdef int n = 0
+    limit = min(limit, <int> slot.tokens.size())
+    while n < limit and slot.tokens[n] == tokens[n]:
+        n += 1
+    return n
+
+
+cdef int common_prefix(Slot * slot, vector[llama_token] & tokens, int limit) noexcept nogil:
+    """Return how many of them are in memory."""
+    return common_tokens(slot, tokens, min(limit, slot.n_past))
 
 
 cdef size_t token_start(Slot * slot) noexcept nogil:

@@ -92,6 +92,7 @@ cdef class Model:
         except LlamaError as error:
             take_assertion()
             raise ModelLoadError(f"cannot load {self.path!r}: {error}") from None
+        native_log.muted = False
         raise_interrupt(&interrupt)
         take_assertion()
         if self.ptr == NULL:

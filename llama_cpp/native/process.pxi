@@ -17,11 +17,11 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return
     native_log.line.pop_back()
-    if native_log.level >= GGML_LOG_LEVEL_WARN:
+    if native_log.level >= GGML_LOG_LEVEL_WARN and not native_log.muted:
         if not native_log.tail.empty():
             native_log.tail.append(b"; ")
         native_log.tail.append(native_log.line)
-    if log_enabled and native_log.level >= log_min_level:
+    if log_enabled and native_log.level >= log_min_level and not native_log.muted:
         with gil:
             emit_log(native_log.level, native_log.line)
     native_log.line.clear()

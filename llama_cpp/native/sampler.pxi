@@ -43,7 +43,7 @@ cdef class Sampler:
         greedy = params.temperature == 0.0
         if params.logit_bias:
             self.add_logit_bias(params.logit_bias)
-        names = DEFAULT_SAMPLERS if params.samplers is None else params.samplers
+        names = _DEFAULT_SAMPLERS if params.samplers is None else params.samplers
         for name in names:
             if params.mirostat and name not in ("penalties", "dry"):
                 continue

@@ -1,13 +1,13 @@
 # The developer's commands; CI runs the same ones. Everything happens in .venv, which the first command makes.
 PYTHON ?= python3
 BIN := .venv/bin
-PROMPT ?= Explain in three sentences why the sky is blue.
+PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
 .PHONY: demo test check bench build clean
 
 demo: build
-	$(BIN)/llama-cpp run "$(PROMPT)"
+	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
 
 test: build
 	$(BIN)/python -m pytest

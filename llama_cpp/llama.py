@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
 
+    from tqdm.auto import tqdm
     from typing_extensions import Self
 
 Prompt = str | Sequence[int]
@@ -328,7 +329,7 @@ class Llama:
                 with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`.
             max_tokens, sampling, stop, seed, logprobs, timeout: as `generate` has them, for rows that don't say.
             on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
-            progress: show a progress bar with rows and tokens per second (needs tqdm).
+            progress: show a progress bar with rows and tokens per second.
             n_parallel: rows to decode together; the default depends on the memory at hand, 16 at most.
             share_prefix: compute a prefix that rows have in common once. The parts of a prompt are then computed in
                 batches of another shape, which may tip the balance between two tokens that are almost equally likely.
@@ -487,8 +488,8 @@ class Llama:
     ) -> str | Completion | AsyncIterator[str]:
         """Continue a prompt without blocking the event loop.
 
-        Calls that are awaited at the same time share batches, as far as n_seq_max allows, and queue otherwise. Cancelling
-        the task ends the generation at once.
+        Calls that are awaited at the same time share batches, as far as n_seq_max allows, and queue otherwise.
+        Cancelling the task ends the generation at once.
 
         Args:
             prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout: as `generate` has them.
@@ -908,13 +909,11 @@ class _Progress:
     """A progress bar over rows, with the rate of generated tokens; or nothing at all."""
 
     def __init__(self, shown: bool, prompts: object) -> None:
-        self._bar = None
+        self._bar: tqdm[Any] | None = None
         self._tokens = 0
         if shown:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError:
-                raise ValidationError('progress=True needs tqdm: pip install "llama-cpp-cython[progress]"') from None
+            from tqdm.auto import tqdm
+
             self._bar = tqdm(total=len(prompts) if isinstance(prompts, Sized) else None, unit="row")
 
     def __enter__(self) -> Self:

@@ -35,9 +35,13 @@ from .types import CompletionLogprobs, GenerationResult, Timings, Usage
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import numpy as np
     from typing_extensions import Self
 
 logger = logging.getLogger("llama_cpp")
+
+# (token ids, int32 of shape (n_tokens,); logits, float32 of shape (n_vocab,)) -> logits, or None if changed in place
+LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | None"]
 
 MAX_PARALLEL = 16  # rows of a batch to decode together where nothing is asked for
 
@@ -63,6 +67,7 @@ class Request:
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
         timeout: seconds from its start until the generation is given up; None for never.
+        processors: callables (token ids, scores) that may change the scores before a token is chosen.
     """
 
     tokens: list[int]
@@ -78,6 +83,7 @@ class Request:
     share: bool = False
     score_from: int | None = None
     timeout: float | None = None
+    processors: Sequence[LogitsProcessor] = ()
 
 
 def _note(done: deque[int], index: int, generation: Generation) -> None:
@@ -199,7 +205,7 @@ class Engine:
 
     def __init__(self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0) -> None:
         _check_memory(model, config)
-        self._model = model
+        self.config = config
         self._vocab = model.vocab
         self._context = _core.Context(model, config, n_ctx_seq)
         self._made_loop: _core.DecodeLoop | None = None
@@ -361,6 +367,7 @@ class Engine:
             generation._error = GenerationError(str(failure), **partial)
         elif outcome["finish_reason"] == "error":
             generation._error = GenerationError(f"no token could be chosen: {outcome['error']}", **partial)
+            generation._error.__cause__ = outcome["cause"]
         elif outcome["finish_reason"] == "cancelled":
             generation._error = CancelledError("the generation was cancelled", **partial)
         elif outcome["finish_reason"] == "timeout":
@@ -440,9 +447,27 @@ class Engine:
             reuse=request.append,
             share=request.share,
             timeout=request.timeout or 0.0,
+            **self._processing(request.processors),
         )
         generation._slot = slot
         self._running[slot] = generation
+
+    def _processing(self, processors: Sequence[LogitsProcessor]) -> dict[str, Any]:
+        """Make arguments for DecodeLoop.start of a request's logits processors."""
+        if not processors:
+            return {}
+        import numpy as np
+
+        scores = np.empty(self._vocab.n_tokens, dtype=np.float32)
+
+        def process(token_ids: list[int]) -> None:
+            ids = np.array(token_ids, dtype=np.intc)
+            for processor in processors:
+                changed = processor(ids, scores)
+                if changed is not None and changed is not scores:
+                    scores[:] = changed
+
+        return {"processor": process, "scores": scores}
 
     def _check_size(self, request: Request, n_tokens: int) -> None:
         n_ctx = self._context.n_ctx_seq
@@ -635,3 +660,11 @@ def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_paral
     if n_parallel is None:
         wanted = max(1, min(MAX_PARALLEL, n_ctx // row))
     return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+
+
+def embedding_config(config: LlamaConfig) -> LlamaConfig:
+    """Choose a context for embeddings: texts side by side, in batches that are computed at once."""
+    _, n_ubatch = config.batches()
+    return dataclasses.replace(
+        config, n_ctx=n_ubatch, n_batch=n_ubatch, n_ubatch=n_ubatch, n_seq_max=min(n_ubatch, 64), kv_unified=True
+    )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import _core, logs
 from .config import (
+    POOLING_TYPES,
     LlamaConfig,
     SamplingParams,
     check_bool,
@@ -23,13 +24,25 @@ from .config import (
     check_text,
     replace,
 )
-from .engine import MAX_PARALLEL, Engine, Generation, Request, batch_config, draw_seed
+from .engine import (
+    MAX_PARALLEL,
+    Engine,
+    Generation,
+    LogitsProcessor,
+    Request,
+    batch_config,
+    draw_seed,
+    embedding_config,
+)
 from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
 from .types import (
     Completion,
     CompletionChoice,
     CompletionLogprobs,
     CompletionUsage,
+    EmbeddingData,
+    EmbeddingResponse,
+    EmbeddingUsage,
     FinishReason,
     GenerationResult,
     TextLogprobs,
@@ -44,6 +57,7 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
+LogitsProcessors = LogitsProcessor | Sequence[LogitsProcessor] | None
 
 _GENERATE_KEYWORDS = (
     "prompt",
@@ -56,6 +70,7 @@ _GENERATE_KEYWORDS = (
     "seed",
     "reset_kv_cache",
     "timeout",
+    "logits_processor",
 )
 _BATCH_KEYWORDS = (
     "prompts",
@@ -65,6 +80,7 @@ _BATCH_KEYWORDS = (
     "seed",
     "logprobs",
     "timeout",
+    "logits_processor",
     "on_error",
     "progress",
     "n_parallel",
@@ -112,9 +128,17 @@ class Llama:
         logs.set_verbose(self._config.verbose)
         self._model = _core.Model(self._config)
         self._vocab = self._model.vocab
-        self._engine = None if self._config.vocab_only else Engine(self._model, self._config)
+        self._engine: Engine | None = None
+        self._engine_lock = threading.Lock()
         self._batch_engine: Engine | None = None
         self._batch_lock = threading.Lock()
+        self._embedding_context: _core.Context | None = None
+        self._embedding_lock = threading.Lock()
+        # What the instance is for is made at once, so that a lack of memory shows here; the other when it is needed.
+        if self._config.embeddings and not self._config.vocab_only:
+            self._require_embedding_context()
+        elif not self._config.vocab_only:
+            self._require_engine()
 
     @classmethod
     def from_pretrained(
@@ -200,6 +224,7 @@ class Llama:
         seed: int | None = None,
         reset_kv_cache: bool = True,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         **unknown: Any,
     ) -> str | Iterator[str] | Iterator[Completion] | Completion:
         """Continue a prompt.
@@ -218,6 +243,9 @@ class Llama:
             reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
                 second BOS, and only what is new is computed.
             timeout: seconds from its start until the generation is given up; None for never.
+            logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
+                (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns
+                others. It is called from whichever thread takes the engine's steps.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -232,7 +260,7 @@ class Llama:
         check_known("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, stream, reset_kv_cache
+            prompt, max_tokens, sampling, stop, seed, timeout, logits_processor, logprobs, echo, stream, reset_kv_cache
         )
         generation = self._require_engine().submit(request)
         head = request.head or ""
@@ -253,6 +281,7 @@ class Llama:
         seed: int | None = None,
         reset_kv_cache: bool = True,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         **unknown: Any,
     ) -> Generation:
         """Continue a prompt, and give the text as its tokens are decoded.
@@ -260,7 +289,8 @@ class Llama:
         A piece is held back while it could be the beginning of a stop text or of a character.
 
         Args:
-            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout: as `generate` has them.
+            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout, logits_processor:
+                as `generate` has them.
 
         Returns:
             An iterator over str, whose `result()` has the rest (see `generate_result`), and which `close()`, leaving a
@@ -271,7 +301,15 @@ class Llama:
         """
         check_known("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, stream=True, reset_kv_cache=reset_kv_cache
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            seed,
+            timeout,
+            logits_processor,
+            stream=True,
+            reset_kv_cache=reset_kv_cache,
         )
         return self._require_engine().submit(request)
 
@@ -286,12 +324,14 @@ class Llama:
         seed: int | None = None,
         reset_kv_cache: bool = True,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         **unknown: Any,
     ) -> GenerationResult:
         """Continue a prompt, and return all that is known of the generation.
 
         Args:
-            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout: as `generate` has them.
+            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout, logits_processor:
+                as `generate` has them.
             echo: report the log-probabilities of the prompt's tokens too.
 
         Returns:
@@ -302,7 +342,16 @@ class Llama:
         """
         check_known("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, reset_kv_cache=reset_kv_cache
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            seed,
+            timeout,
+            logits_processor,
+            logprobs,
+            echo,
+            reset_kv_cache=reset_kv_cache,
         )
         return self._require_engine().submit(request).result()
 
@@ -316,6 +365,7 @@ class Llama:
         seed: int | None = None,
         logprobs: int | None = None,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -326,8 +376,9 @@ class Llama:
 
         Args:
             prompts: any iterable of texts, lists of token ids, or dicts such as {"prompt": ..., "max_tokens": ...}
-                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`.
-            max_tokens, sampling, stop, seed, logprobs, timeout: as `generate` has them, for rows that don't say.
+                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`, `logits_processor`.
+            max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor: as `generate` has them, for rows that
+                don't say.
             on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
             progress: show a progress bar with rows and tokens per second.
             n_parallel: rows to decode together; the default depends on the memory at hand, 16 at most.
@@ -351,6 +402,7 @@ class Llama:
             seed=seed,
             logprobs=logprobs,
             timeout=timeout,
+            logits_processor=logits_processor,
             on_error="return",
             progress=progress,
             n_parallel=n_parallel,
@@ -376,6 +428,7 @@ class Llama:
         seed: int | None = None,
         logprobs: int | None = None,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -388,8 +441,8 @@ class Llama:
         Closing the iterator cancels what is running.
 
         Args:
-            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, on_error, progress, n_parallel, share_prefix:
-                as `generate_batch` has them.
+            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, on_error, progress,
+                n_parallel, share_prefix: as `generate_batch` has them.
 
         Raises:
             LlamaError: as `generate_batch` has it.
@@ -409,6 +462,7 @@ class Llama:
             "seed": seed,
             "logprobs": logprobs,
             "timeout": timeout,
+            "logits_processor": logits_processor,
         }
         self._request("-", **defaults)  # a default that is wrong concerns no row, and fails at once
         return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
@@ -462,7 +516,7 @@ class Llama:
             if isinstance(row, Request)
         ]
         with self._batch_lock:
-            config = batch_config(self._model, self._config, max(needs, default=1), n_parallel)
+            config = batch_config(self._model, main.config, max(needs, default=1), n_parallel)
             engine = self._batch_engine
             if engine is not None and not engine.idle:
                 return engine
@@ -484,6 +538,7 @@ class Llama:
         seed: int | None = None,
         reset_kv_cache: bool = True,
         timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
         **unknown: Any,
     ) -> str | Completion | AsyncIterator[str]:
         """Continue a prompt without blocking the event loop.
@@ -492,7 +547,8 @@ class Llama:
         Cancelling the task ends the generation at once.
 
         Args:
-            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout: as `generate` has them.
+            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout, logits_processor:
+                as `generate` has them.
             stream: return an asynchronous iterator of texts, once awaited; logprobs and echo have no effect on it and
                 are refused.
 
@@ -509,7 +565,7 @@ class Llama:
         if stream and (logprobs is not None or echo):
             raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, logprobs, echo, stream, reset_kv_cache
+            prompt, max_tokens, sampling, stop, seed, timeout, logits_processor, logprobs, echo, stream, reset_kv_cache
         )
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -596,6 +652,7 @@ class Llama:
         stop: Stop,
         seed: int | None,
         timeout: float | None,
+        logits_processor: LogitsProcessors,
         logprobs: int | None = None,
         echo: bool = False,
         stream: bool = False,
@@ -628,6 +685,7 @@ class Llama:
             stream=stream,
             append=not reset_kv_cache,
             timeout=timeout,
+            processors=_check_processors(logits_processor),
         )
 
     def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
@@ -670,6 +728,149 @@ class Llama:
                 assert isinstance(item, int)
                 tokens.append(item)
         return texts, tokens
+
+    # -- embeddings ----------------------------------------------------------------------------------------------------
+
+    def embed(
+        self,
+        input: str | Sequence[str],
+        *,
+        normalize: bool = False,
+        truncate: bool = False,
+        as_array: bool = False,
+    ) -> Any:
+        """Compute the embeddings of texts, many of them in a batch (needs embeddings=True).
+
+        Args:
+            input: a text, or a list of texts.
+            normalize: scale each embedding to length 1 (L2).
+            truncate: cut texts that are longer than the model takes, instead of refusing them.
+            as_array: return float32 NumPy arrays instead of lists.
+
+        Returns:
+            For a text, n_embd numbers; for a list, that for each text. Without pooling (pooling_type "none"), a text
+            has such a row for each of its tokens.
+
+        Raises:
+            ValidationError: without embeddings=True, for no str, or for a text that is too long.
+        """
+        check_bool("normalize", normalize)
+        texts = [input] if isinstance(input, str) else _check_texts("input", input)
+        rows, _ = self._embed([self._embedding_tokens(text, truncate) for text in texts], normalize)
+        result = rows if as_array else [row.tolist() for row in rows]
+        return result[0] if isinstance(input, str) else result
+
+    async def embed_async(self, input: str | Sequence[str], **options: Any) -> Any:
+        """Compute embeddings without blocking the event loop; see `embed`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.embed, input, **options)
+
+    def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
+        """Compute the embeddings of texts, in OpenAI's shape (needs embeddings=True).
+
+        Args:
+            input: a text, or a list of texts.
+            model: name to report; the default is the model's path.
+
+        Raises:
+            ValidationError: as `embed` has it.
+        """
+        texts = [input] if isinstance(input, str) else _check_texts("input", input)
+        tokens = [self._embedding_tokens(text, False) for text in texts]
+        rows, _ = self._embed(tokens, False)
+        n_tokens = sum(map(len, tokens))
+        return EmbeddingResponse(
+            object="list",
+            data=[
+                EmbeddingData(object="embedding", embedding=row.tolist(), index=index) for index, row in enumerate(rows)
+            ],
+            model=model or self.model_path,
+            usage=EmbeddingUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
+        )
+
+    async def create_embedding_async(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
+        """Compute embeddings in OpenAI's shape without blocking the event loop; see `create_embedding`."""
+        import asyncio
+
+        return await asyncio.to_thread(self.create_embedding, input, model)
+
+    def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> list[float]:
+        """Score how well documents answer a query (needs embeddings=True and a model with rank pooling).
+
+        Args:
+            query: the question.
+            documents: the texts to be scored.
+            truncate: cut documents that are longer than the model takes, instead of refusing them.
+
+        Returns:
+            The model's score for each document, in order; a larger one is a better one.
+
+        Raises:
+            ValidationError: if the model is not for ranking, or a text is no str or too long.
+        """
+        check_bool("truncate", truncate)
+        vocab, texts = self._vocab, _check_texts("documents", documents)
+        self._require_embedding_context()
+        begin = [vocab.bos()] if vocab.add_bos() else []
+        middle = [vocab.eos()] if vocab.add_eos() else []
+        middle += [vocab.sep()] if vocab.add_sep() else []
+        end = [vocab.eos()] if vocab.add_eos() else [vocab.sep()] if vocab.add_sep() else []
+        head = begin + vocab.tokenize(check_text("query", query), False, False) + middle
+        rows = []
+        for index, text in enumerate(texts):
+            tail = vocab.tokenize(check_text(f"documents[{index}]", text), False, False)
+            rows.append(self._check_length(head, tail, end, truncate, f"documents[{index}]"))
+        scores, pooling = self._embed(rows, False)
+        if pooling != POOLING_TYPES["rank"]:
+            raise ValidationError("this model has no rank pooling, so that its embeddings are no scores")
+        return [float(row[0]) for row in scores]
+
+    def _embedding_tokens(self, text: str, truncate: bool) -> list[int]:
+        check_bool("truncate", truncate)
+        self._require_embedding_context()
+        tokens = self._vocab.tokenize(check_text("input", text), True, False)
+        if not tokens:
+            raise ValidationError("a text without tokens has no embedding")
+        end = [tokens.pop()] if tokens[-1] in (self._vocab.eos(), self._vocab.sep()) else []
+        return self._check_length([], tokens, end, truncate, "input")
+
+    def _check_length(self, head: list[int], text: list[int], end: list[int], truncate: bool, name: str) -> list[int]:
+        """Put a text between what the model wants around it, cut to what it takes if that is wanted."""
+        limit = self._require_embedding_context().n_ubatch
+        if self._model.n_ctx_train() > 0:
+            limit = min(limit, self._model.n_ctx_train())
+        room = limit - len(head) - len(end)
+        if len(text) > room and not (truncate and room > 0):
+            raise ValidationError(
+                f"{name} has {len(head) + len(text) + len(end)} tokens, and this context takes {limit} in a text; "
+                "use truncate=True, or raise n_ctx, n_batch and n_ubatch as far as the model allows"
+            )
+        return head + text[:room] + end
+
+    def _embed(self, tokens: list[list[int]], normalize: bool) -> tuple[list[Any], int]:
+        """Return a float32 array for each text, and the kind of pooling."""
+        import numpy as np
+
+        context = self._require_embedding_context()
+        pooling = context.pooling_type()
+        counts = [1 if pooling else len(row) for row in tokens]
+        out = np.empty((sum(counts), context.n_embd_out()), dtype=np.float32)
+        with self._embedding_lock:
+            context.embed(tokens, out, normalize)
+        if pooling:
+            return list(out), pooling
+        return np.split(out, np.cumsum(counts)[:-1]), pooling
+
+    def _require_embedding_context(self) -> _core.Context:
+        """Return the context for embeddings, made when it is first needed."""
+        self._require_open()
+        if not self._config.embeddings or self._config.vocab_only:
+            raise ValidationError("embeddings need Llama(..., embeddings=True)")
+        with self._embedding_lock:
+            if self._embedding_context is None:
+                self._embedding_context = _core.Context(self._model, embedding_config(self._config))
+            return self._embedding_context
 
     # -- completions in OpenAI's shape ---------------------------------------------------------------------------------
 
@@ -842,9 +1043,12 @@ class Llama:
 
     def _require_engine(self) -> Engine:
         self._require_open()
-        if self._engine is None:
+        if self._config.vocab_only:
             raise ValidationError("this Llama was loaded with vocab_only=True; it tokenizes and nothing else")
-        return self._engine
+        with self._engine_lock:
+            if self._engine is None:
+                self._engine = Engine(self._model, dataclasses.replace(self._config, embeddings=False))
+            return self._engine
 
 
 def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:
@@ -898,6 +1102,23 @@ async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIter
             except StopIteration:
                 return
             yield text
+
+
+def _check_processors(processors: LogitsProcessors) -> Sequence[LogitsProcessor]:
+    if processors is None:
+        return ()
+    several = [processors] if callable(processors) else processors
+    if not isinstance(several, Sequence) or not all(map(callable, several)):
+        raise ValidationError(f"logits_processor must be a callable or a list of them, got {processors!r}")
+    return several
+
+
+def _check_texts(name: str, texts: object) -> list[str]:
+    if isinstance(texts, (bytes, bytearray, Mapping)) or not isinstance(texts, Sequence):
+        raise ValidationError(f"{name} must be a list of str, got {texts!r}")
+    for index, text in enumerate(texts):
+        check_text(f"{name}[{index}]", text)
+    return list(texts)
 
 
 def _check_on_error(on_error: str) -> None:

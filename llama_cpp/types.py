@@ -49,6 +49,30 @@ class Completion(TypedDict):
     usage: NotRequired[CompletionUsage]  # in streams, of the last chunk alone
 
 
+class EmbeddingUsage(TypedDict):
+    """Counts of tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingData(TypedDict):
+    """The embedding of one text: a row, or a row for each token where there is no pooling."""
+
+    object: Literal["embedding"]
+    embedding: list[float] | list[list[float]]
+    index: int
+
+
+class EmbeddingResponse(TypedDict):
+    """OpenAI's list of embeddings."""
+
+    object: Literal["list"]
+    data: list[EmbeddingData]
+    model: str
+    usage: EmbeddingUsage
+
+
 @dataclass(frozen=True)
 class Usage:
     """Counts of a generation's tokens.

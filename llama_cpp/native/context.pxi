@@ -258,6 +258,106 @@ cdef class Context:
             raise ValidationError(f"a batch may ask for {self.n_outputs_max} rows of logits, got {outputs}")
         return 0
 
+    def pooling_type(self) -> int:
+        """Return how token embeddings become one, a llama_pooling_type (llama_pooling_type)."""
+        self.alive()
+        return <int> llama_pooling_type(self.ptr)
+
+    def n_embd_out(self) -> int:
+        """Return the width of a row of embeddings; with rank pooling, the number of scores."""
+        self.alive()
+        if llama_pooling_type(self.ptr) == LLAMA_POOLING_TYPE_RANK:
+            return llama_model_n_cls_out(self.model.ptr)
+        return llama_model_n_embd_out(self.model.ptr)
+
+    def embed(self, sequences, out, bint normalize):
+        """Compute embeddings, many sequences in a batch (llama_get_embeddings_seq, llama_get_embeddings_ith).
+
+        Args:
+            sequences: lists of token ids, n_ubatch at most in each: pooling needs a sequence to be computed at once.
+            out: writable float32 buffer, C-contiguous, with n_embd_out() columns and a row for each sequence, or for
+                each token of each if pooling_type() is none.
+            normalize: scale each row to length 1.
+
+        Raises:
+            ValidationError: if a sequence is empty or too long, or out has another size.
+            GenerationError: if llama.cpp fails.
+        """
+        cdef vector[vector[llama_token]] ids
+        cdef Py_buffer view
+        cdef Batch batch = Batch(self.n_ubatch)
+        cdef bint pooled = llama_pooling_type(self.ptr) != LLAMA_POOLING_TYPE_NONE
+        cdef int width = self.n_embd_out()
+        cdef size_t rows = 0
+        for index, sequence in enumerate(sequences):
+            ids.emplace_back()
+            copy_tokens(sequence, self.vocab.n_tokens, ids.back())
+            check_int(f"the number of tokens of text {index}", ids.back().size(), 1, self.n_ubatch)
+            rows += 1 if pooled else ids.back().size()
+        PyObject_GetBuffer(out, &view, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        try:
+            if view.format != b"f" or <size_t> view.len != rows * width * sizeof(float):
+                raise ValidationError(f"out must be a float32 array of shape ({rows}, {width})")
+            self.enter()
+            try:
+                with nogil:
+                    self.embed_all(ids, batch, pooled, <float *> view.buf, width, normalize)
+                raise_interrupt(&self.interrupt)
+            finally:
+                self.leave()
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int embed_all(
+        self, vector[vector[llama_token]] & ids, Batch batch, bint pooled, float * out, int width, bint normalize
+    ) except -1 nogil:
+        """Fill batches with whole sequences, compute them, and copy the rows to out."""
+        cdef size_t first = 0, last = 0, n = ids.size()
+        cdef int i, rc
+        while first < n:
+            batch.batch.n_tokens = 0
+            last = first
+            while (
+                last < n and last - first < <size_t> self.n_seq_max
+                and batch.batch.n_tokens + ids[last].size() <= <size_t> self.n_ubatch
+            ):
+                for i in range(<int> ids[last].size()):
+                    batch.batch.seq_id[batch.batch.n_tokens][0] = <llama_seq_id> (last - first)
+                    batch.batch.n_seq_id[batch.batch.n_tokens] = 1
+                    batch.put(ids[last][i], i, True)
+                last += 1
+            if self.memory != NULL:
+                llama_memory_clear(self.memory, False)
+            rc = llama_decode(self.ptr, batch.batch)
+            native_log.muted = False
+            if self.interrupt.error[0] != NULL:
+                return 0
+            if rc != 0:
+                with gil:
+                    raise GenerationError(native_message(decode_failure(rc, batch.batch.n_tokens)))
+            for i in range(<int> (last - first) if pooled else batch.batch.n_tokens):
+                out = self.copy_row(out, i, pooled, width, normalize)
+            first = last
+        return 0
+
+    cdef float * copy_row(self, float * out, int index, bint pooled, int width, bint normalize) except NULL nogil:
+        """Copy the embedding of a sequence or token of the last batch to out; return the place behind it."""
+        cdef const float * row
+        cdef double total = 0.0
+        cdef float scale = 1.0
+        cdef int k
+        row = llama_get_embeddings_seq(self.ptr, index) if pooled else llama_get_embeddings_ith(self.ptr, index)
+        if row == NULL:
+            with gil:
+                raise GenerationError(native_message(f"llama.cpp computed no embedding at index {index}"))
+        if normalize:
+            for k in range(width):
+                total += row[k] * row[k]
+            scale = <float> (1.0 / sqrt(total)) if total > 0.0 else 0.0
+        for k in range(width):
+            out[k] = row[k] * scale
+        return out + width
+
     def logits(self, int index) -> LogitsView:
         """Return the logits of a token of the last batch, without a copy (llama_get_logits_ith).
 

@@ -42,8 +42,7 @@ cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
         interrupt.signals_us = now
         with gil:
             if PyErr_CheckSignals() != 0:
-                PyErr_Fetch(&interrupt.error[0], &interrupt.error[1], &interrupt.error[2])
-                interrupt.stop = True
+                keep_error(interrupt)
     return interrupt.stop
 
 
@@ -61,6 +60,15 @@ cdef void arm(Interrupt * interrupt) noexcept:
     interrupt.deadline_us = 0
     native_log.muted = False
     memset(interrupt.error, 0, sizeof(interrupt.error))
+
+
+cdef void keep_error(Interrupt * interrupt) noexcept:
+    """Put the exception being raised aside until llama.cpp has returned."""
+    if interrupt.error[0] == NULL:
+        PyErr_Fetch(&interrupt.error[0], &interrupt.error[1], &interrupt.error[2])
+    else:
+        PyErr_Clear()
+    interrupt.stop = True
 
 
 cdef int raise_interrupt(Interrupt * interrupt) except -1:

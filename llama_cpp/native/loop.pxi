@@ -57,6 +57,7 @@ cdef cppclass Slot:
     vector[float] logprobs          # of the scored tokens, in order
     vector[llama_token] top_ids     # n_top for each scored token, likeliest first
     vector[float] top_logprobs
+    Py_buffer scores                # a copy of the logits for its processor; buf is NULL if it has none
     int64_t deadline_us             # when it ends at the latest; 0: never
     int64_t t_start_us
     int64_t t_first_us              # first token sampled
@@ -79,6 +80,8 @@ cdef class DecodeLoop:
     cdef Batch batch
     cdef vector[Slot *] slots
     cdef list samplers              # keeps the chains that the slots point to alive
+    cdef list processors            # callables, None for slots without
+    cdef list failures              # what they raised
     cdef vector[llama_token_data] candidates    # what samplers work on
     cdef cbool wake                 # asks run() to return after the step
     cdef bint recurrent
@@ -96,6 +99,8 @@ cdef class DecodeLoop:
             raise ValidationError(f"{context.model.path!r} has an encoder before its decoder, which is not supported")
         self.batch = Batch(context.n_batch)
         self.samplers = [None] * context.n_seq_max
+        self.processors = [None] * context.n_seq_max
+        self.failures = [None] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
         self.n_swa = context.model.n_swa()
         self.shares = context.kv_unified and not self.recurrent and (self.n_swa == 0 or context.swa_full)
@@ -107,10 +112,13 @@ cdef class DecodeLoop:
             slot.phase = FREE
             slot.n_past = 0
             slot.cancelled = False
+            slot.scores.buf = NULL
             self.slots.push_back(slot)
 
     def __dealloc__(self):
         for slot in self.slots:
+            if slot.scores.buf != NULL:
+                PyBuffer_Release(&slot.scores)
             del slot
 
     cdef Slot * slot(self, int index) except NULL:
@@ -121,7 +129,7 @@ cdef class DecodeLoop:
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
         int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint share = False,
-        double timeout = 0.0,
+        double timeout = 0.0, processor = None, scores = None,
     ) -> int:
         """Begin a generation in a free slot.
 
@@ -138,6 +146,8 @@ cdef class DecodeLoop:
             reuse: keep the longest prefix of the tokens that the slot's sequence holds in memory.
             share: take the longest prefix that any slot's sequence holds in memory.
             timeout: seconds until the generation is ended; 0 is never.
+            processor: is called with the sequence's tokens before each choice, and may change scores.
+            scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
             How many tokens of the prompt need not be computed.
@@ -161,6 +171,14 @@ cdef class DecodeLoop:
         for stop in stops:
             slot.stops.push_back(stop)
             slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
+        if processor is not None:
+            PyObject_GetBuffer(scores, &slot.scores, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            if slot.scores.format != b"f" or slot.scores.len != <Py_ssize_t> (vocab.n_tokens * sizeof(float)):
+                PyBuffer_Release(&slot.scores)
+                slot.scores.buf = NULL
+                raise ValidationError(f"scores must be a float32 array of shape ({vocab.n_tokens},)")
+        self.processors[index] = processor
+        self.failures[index] = None
         self.context.enter()
         try:
             # The logits that score the first token are those of the one before it.
@@ -445,7 +463,13 @@ cdef class DecodeLoop:
         if slot.n_max == 0:
             self.end(slot, SCORED)
             return 0
-        token = choose(self.context.ptr, slot.row, slot.chain, slot.plain_greedy, self.candidates, slot.error)
+        cdef const float * row = llama_get_logits_ith(self.context.ptr, slot.row)
+        if slot.scores.buf != NULL and row != NULL:
+            with gil:
+                if not self.process(slot, row):
+                    return 0
+            row = <const float *> slot.scores.buf
+        token = choose(row, slot.chain, slot.plain_greedy, self.candidates, slot.error)
         if slot.t_first_us == 0:
             slot.t_first_us = ggml_time_us()
         if token < 0:
@@ -471,6 +495,22 @@ cdef class DecodeLoop:
         elif <int> slot.ends.size() == slot.n_max:
             self.end(slot, MAX_TOKENS if <int> slot.tokens.size() <= self.context.n_ctx_seq else CONTEXT_FULL)
         return 0
+
+    cdef bint process(self, Slot * slot, const float * row) except -1:
+        """Let a slot's Python processor change a copy of its logits; tell whether the slot goes on."""
+        memcpy(slot.scores.buf, row, slot.scores.len)
+        try:
+            self.processors[slot.seq_id](slot.tokens)
+        except Exception as error:
+            self.failures[slot.seq_id] = error
+            slot.error.assign(f"a logits processor raised {type(error).__name__}: {error}".encode("utf-8", "replace"))
+            self.end(slot, FAILED)
+        except BaseException as error:
+            # For the caller of run(), once the other slots have had their turn.
+            PyErr_SetObject(type(error), error)
+            keep_error(&self.context.interrupt)
+            self.end(slot, CANCELLED)
+        return slot.phase == RUNNING
 
     cdef cbool find_stop(self, Slot * slot) noexcept nogil:
         """Look for stop strings at the end of the text; cut it before the first one, else set how much is safe."""
@@ -611,6 +651,7 @@ cdef class DecodeLoop:
             stopped_by_text: whether stop_reason is such an index.
             context_full: whether the context's size ended it.
             error: why it failed, "" if it did not.
+            cause: what a logits processor raised, None if nothing.
             n_prompt, n_cached: tokens of the prompt, and how many of them were in memory already.
             logprobs, top_ids, top_logprobs: of the scored tokens; top_* have n_top for each, likeliest first.
             t_prompt_ms, t_generation_ms: from the start to the first sampled token, and from there to the end.
@@ -629,6 +670,7 @@ cdef class DecodeLoop:
             "stopped_by_text": slot.finish == STOP_TEXT,
             "context_full": slot.finish == CONTEXT_FULL,
             "error": (<bytes> slot.error).decode("utf-8", "replace"),
+            "cause": self.failures[index],
             "n_prompt": slot.n_prompt,
             "n_cached": slot.n_cached,
             "logprobs": slot.logprobs,
@@ -639,7 +681,10 @@ cdef class DecodeLoop:
         }
         slot.phase = FREE
         slot.chain = NULL
-        self.samplers[index] = None
+        if slot.scores.buf != NULL:
+            PyBuffer_Release(&slot.scores)
+            slot.scores.buf = NULL
+        self.samplers[index] = self.processors[index] = self.failures[index] = None
         return outcome
 
 

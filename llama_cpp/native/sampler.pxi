@@ -245,7 +245,9 @@ cdef class Sampler:
         try:
             with nogil:
                 candidates.resize(self.vocab.n_tokens)
-                token = choose(context.ptr, index, self.chain, self.plain_greedy, candidates, error)
+                token = choose(
+                    llama_get_logits_ith(context.ptr, index), self.chain, self.plain_greedy, candidates, error
+                )
         finally:
             context.leave()
         if token < 0:
@@ -254,14 +256,12 @@ cdef class Sampler:
 
 
 cdef llama_token choose(
-    llama_context * context, int index, llama_sampler * chain, bint plain_greedy, vector[llama_token_data] & candidates,
-    string & error,
+    const float * row, llama_sampler * chain, bint plain_greedy, vector[llama_token_data] & candidates, string & error
 ) noexcept nogil:
     """Choose and accept a token from a row of logits, which stays as it is: samplers work on a copy in `candidates`.
 
-    Returns -1 with the reason in `error` if there is no such row, or the chain fails.
+    Returns -1 with the reason in `error` if there is no row, or the chain fails.
     """
-    cdef const float * row = llama_get_logits_ith(context, index)
     cdef llama_token_data * data = candidates.data()
     cdef llama_token_data_array array
     cdef int n = <int> candidates.size()

@@ -123,6 +123,21 @@ cdef class Vocab:
         self.alive()
         return llama_vocab_nl(self.ptr)
 
+    def sep(self) -> int:
+        """Return the separator token, -1 if there is none (llama_vocab_sep)."""
+        self.alive()
+        return llama_vocab_sep(self.ptr)
+
+    def add_eos(self) -> bool:
+        """Tell whether the model wants EOS behind a text (llama_vocab_get_add_eos)."""
+        self.alive()
+        return llama_vocab_get_add_eos(self.ptr)
+
+    def add_sep(self) -> bool:
+        """Tell whether the model wants a separator between two texts (llama_vocab_get_add_sep)."""
+        self.alive()
+        return llama_vocab_get_add_sep(self.ptr)
+
     def add_bos(self) -> bool:
         """Tell whether the model wants BOS before a prompt (llama_vocab_get_add_bos)."""
         self.alive()

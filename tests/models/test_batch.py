@@ -1,0 +1,250 @@
+"""generate_batch and iter_batch: many rows over one set of weights."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llama_cpp import (
+    ClosedError,
+    ContextFullError,
+    GenerationResult,
+    GenerationTimeoutError,
+    Llama,
+    LlamaError,
+    SamplingParams,
+    ValidationError,
+)
+
+GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
+MakeTiny = Callable[..., Path]
+
+
+@pytest.fixture
+def llm(tiny_path: Path) -> Iterator[Llama]:
+    with Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False) as instance:
+        yield instance
+
+
+def results(rows: list[GenerationResult | LlamaError]) -> list[GenerationResult]:
+    assert all(isinstance(row, GenerationResult) for row in rows), rows
+    return rows  # type: ignore[return-value]
+
+
+def test_rows_equal_single_generations(llm: Llama) -> None:
+    prompts = [f"row {i} says" for i in range(40)]
+    batch = results(llm.generate_batch(prompts, max_tokens=12, sampling=GREEDY, share_prefix=False))
+    single = [llm.generate_result(prompt, 12, GREEDY) for prompt in prompts]
+    assert [row.token_ids for row in batch] == [row.token_ids for row in single]
+
+
+def test_rows_come_in_the_order_of_the_prompts_whatever_their_length(llm: Llama) -> None:
+    rows = [{"prompt": f"row {i}", "max_tokens": 1 + (7 * i) % 23} for i in range(50)]
+    batch = results(llm.generate_batch(rows, sampling=GREEDY))
+    assert [len(row.token_ids) for row in batch] == [row["max_tokens"] for row in rows]
+    finished = [index for index, _ in llm.iter_batch(rows, sampling=GREEDY)]
+    assert sorted(finished) == list(range(50))
+    assert finished != sorted(finished)
+
+
+def test_rows_have_their_own_parameters(llm: Llama) -> None:
+    rows = [
+        "plain",
+        [5, 6, 7],
+        {"prompt": "short", "max_tokens": 2},
+        {"prompt": "plain", "sampling": SamplingParams(), "seed": 3},
+        {"prompt": "plain", "logprobs": 2},
+    ]
+    plain, ids, short, sampled, scored = results(llm.generate_batch(rows, max_tokens=6, sampling=GREEDY))
+    assert len(short.token_ids) == 2
+    assert ids.usage.prompt_tokens == 3
+    assert sampled.seed == 3
+    assert sampled.token_ids == llm.generate_result("plain", 6, SamplingParams(), seed=3).token_ids
+    assert scored.token_ids == plain.token_ids
+    assert scored.logprobs is not None
+    assert len(scored.logprobs["tokens"]) == 6
+    assert plain.logprobs is None
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "gemma3", "gpt-oss", "mamba", "jamba"])
+def test_sharing_prefixes_does_not_change_greedy_rows(make_tiny: MakeTiny, arch: str) -> None:
+    head = [7 + i % 90 for i in range(70)]
+    prompts = [[*head, 300 + i, 301 + i] for i in range(20)]
+    with Llama(make_tiny(arch), n_ctx=512, n_threads=1, verbose=False) as llm:
+        shared = results(llm.generate_batch(prompts, max_tokens=8, sampling=GREEDY))
+        alone = results(llm.generate_batch(prompts, max_tokens=8, sampling=GREEDY, share_prefix=False))
+    assert [row.token_ids for row in shared] == [row.token_ids for row in alone]
+    assert [row.usage.cached_tokens for row in alone] == [0] * 20
+    if arch in ("mamba", "jamba"):  # a recurrent state can't be cut down to a prefix
+        assert [row.usage.cached_tokens for row in shared] == [0] * 20
+    else:
+        assert shared[0].usage.cached_tokens == 0
+        assert [row.usage.cached_tokens for row in shared[1:]] == [70] * 19
+
+
+def test_rows_that_do_not_fit_side_by_side_take_turns(llm: Llama) -> None:
+    # 16 rows of 420 tokens in a memory for 512: all but one lose their place again and again.
+    rows = [{"prompt": [5 + i], "max_tokens": 420} for i in range(16)]
+    crowded = Llama(llm.model_path, n_ctx=512, n_threads=1, verbose=False)
+    engine = crowded._require_batch_engine([], 16)  # made for rows of one token, and kept for those that follow
+    assert engine.context.n_ctx == 512
+    batch: list[GenerationResult | None] = [None] * 16
+    requests = [crowded._request(row["prompt"], row["max_tokens"], GREEDY, None, None, None, None) for row in rows]
+    for index, result in engine.run_many(requests, 32):
+        assert isinstance(result, GenerationResult), result
+        batch[index] = result
+    assert all(row is not None and len(row.token_ids) == 420 for row in batch)
+    assert batch[3].token_ids[:20] == llm.generate_result([8], 20, GREEDY).token_ids  # type: ignore[union-attr]
+    crowded.close()
+
+
+def test_a_row_that_fails_is_named_and_leaves_the_others(llm: Llama) -> None:
+    rows = [
+        "good",
+        {"prompt": "x", "max_toks": 3},
+        [10**6],
+        "word " * 3000,
+        {"max_tokens": 3},
+        {"prompt": "x", "max_tokens": 0},
+        "a\udc80b",
+        "also good",
+    ]
+    batch = llm.generate_batch(rows, max_tokens=4, sampling=GREEDY, on_error="return")
+    good, field, token, long, missing, zero, surrogate, also = batch
+    assert isinstance(good, GenerationResult)
+    assert isinstance(also, GenerationResult)
+    assert isinstance(long, ContextFullError)
+    for index, (error, word) in enumerate(
+        [(field, "max_tokens"), (token, "1000000"), (missing, "prompt"), (zero, "max_tokens"), (surrogate, "surrogate")]
+    ):
+        assert isinstance(error, ValidationError), index
+        assert word in str(error)
+    assert "row 1" in str(field)
+    assert good.text == llm.generate("good", 4, GREEDY)
+
+
+def test_raising_keeps_what_was_done(llm: Llama) -> None:
+    with pytest.raises(ValidationError, match="row 40") as caught:
+        llm.generate_batch([*["good"] * 40, [10**6]], max_tokens=2, sampling=GREEDY)
+    assert caught.value.results is not None
+    assert set(caught.value.results) <= set(range(40))
+    assert len(caught.value.results) > 0
+    assert llm.generate_batch(["good"], max_tokens=2, sampling=GREEDY)
+
+
+def test_the_input_is_read_lazily(llm: Llama) -> None:
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        for read in itertools.count(1):
+            yield f"row {read}"
+
+    rows = llm.iter_batch(endless(), max_tokens=2, sampling=GREEDY)
+    taken = list(itertools.islice(rows, 100))
+    rows.close()
+    assert len({index for index, _ in taken}) == 100
+    assert read < 200
+    assert llm.generate("after", 2, GREEDY)
+
+
+def test_many_rows_run_in_flat_memory(llm: Llama) -> None:
+    import resource
+
+    def rss() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    prompts = ([5 + i % 900] for i in range(6000))
+    before = 0
+    for count, (_, result) in enumerate(llm.iter_batch(prompts, max_tokens=1, sampling=GREEDY), 1):
+        assert isinstance(result, GenerationResult)
+        if count == 1000:
+            before = rss()
+    assert count == 6000
+    assert rss() - before < 4096  # KiB
+
+
+def test_an_early_end_frees_the_slots(llm: Llama) -> None:
+    for _ in range(3):
+        for _, result in llm.iter_batch(["a", "b", "c"] * 20, max_tokens=50, sampling=GREEDY):
+            assert isinstance(result, GenerationResult)
+            break
+    assert len(results(llm.generate_batch(["a"] * 20, max_tokens=3, sampling=GREEDY))) == 20
+
+
+def test_threads_share_the_batch_engine(llm: Llama) -> None:
+    expected = [row.token_ids for row in results(llm.generate_batch(["a", "b", "c"], max_tokens=9, sampling=GREEDY))]
+    answers: dict[int, list[list[int]]] = {}
+
+    def work(number: int) -> None:
+        rows = llm.generate_batch(["a", "b", "c"], max_tokens=9, sampling=GREEDY, share_prefix=False)
+        answers[number] = [row.token_ids for row in results(rows)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers == dict.fromkeys(range(6), expected)
+
+
+def test_a_timeout_ends_one_row(llm: Llama) -> None:
+    rows = [{"prompt": "a", "max_tokens": 400, "timeout": 0.001}, {"prompt": "b", "max_tokens": 5}]
+    late, fine = llm.generate_batch(rows, sampling=GREEDY, on_error="return")
+    assert isinstance(late, GenerationTimeoutError)
+    assert isinstance(late, TimeoutError)
+    assert isinstance(fine, GenerationResult)
+    assert len(fine.token_ids) == 5
+
+
+def test_a_timeout_keeps_the_partial_text(llm: Llama) -> None:
+    whole = llm.generate_result("once", None, GREEDY)
+    with pytest.raises(GenerationTimeoutError) as caught:
+        llm.generate("once", None, GREEDY, timeout=0.01)
+    assert caught.value.token_ids == whole.token_ids[: len(caught.value.token_ids)]
+    assert len(caught.value.token_ids) < len(whole.token_ids)
+    assert llm.generate("once", 3, GREEDY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"prompts": "text"}, "generate"),
+        ({"prompts": 5}, "prompts"),
+        ({"prompts": {"prompt": "x"}}, "prompts"),
+        ({"prompts": [], "on_error": "ignore"}, "on_error"),
+        ({"prompts": [], "n_parallel": 0}, "n_parallel"),
+        ({"prompts": [], "n_parallel": 257}, "n_parallel"),
+        ({"prompts": [], "max_tokens": 0}, "max_tokens"),
+        ({"prompts": [], "progress": 1}, "progress"),
+        ({"prompts": [], "share_prefix": "yes"}, "share_prefix"),
+        ({"prompts": [], "timeout": 0}, "timeout"),
+        ({"prompts": [], "max_token": 3}, "max_tokens"),
+    ],
+)
+def test_wrong_arguments_are_refused(llm: Llama, arguments: dict[str, object], word: str) -> None:
+    with pytest.raises(ValidationError, match=word):
+        llm.generate_batch(**arguments)  # type: ignore[arg-type]
+    assert llm.generate_batch([], max_tokens=3) == []
+
+
+def test_progress_shows_rows_and_tokens(llm: Llama, capsys: pytest.CaptureFixture[str]) -> None:
+    llm.generate_batch(["a", "b", "c"], max_tokens=2, sampling=GREEDY, progress=True)
+    shown = capsys.readouterr().err
+    assert "3/3" in shown
+    assert "tokens/s" in shown
+
+
+def test_close_ends_a_batch(llm: Llama) -> None:
+    rows = llm.iter_batch(["a"] * 40, max_tokens=300, sampling=GREEDY, on_error="return")
+    next(rows)
+    llm.close()
+    with pytest.raises(ClosedError):
+        for _, result in rows:
+            assert isinstance(result, LlamaError) or len(result.token_ids) == 300
+    with pytest.raises(ClosedError):
+        llm.generate_batch(["a"])

@@ -1,0 +1,116 @@
+"""embed, create_embedding and rerank, with every kind of pooling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from llama_cpp import Llama, ValidationError
+
+MakeTiny = Callable[..., Path]
+TEXTS = ["hello world", "a", "the quick brown fox jumps over the lazy dog", "hello"]
+
+
+@pytest.mark.parametrize("pooling", ["MEAN", "CLS", "LAST"])
+def test_texts_in_a_batch_equal_single_ones(make_tiny: MakeTiny, pooling: str) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType[pooling])
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        rows = llm.embed(TEXTS * 60, as_array=True)
+        assert len(rows) == 240
+        for index, text in enumerate(TEXTS):
+            single = np.asarray(llm.embed(text))
+            assert single.shape == (llm.n_embd(),)
+            np.testing.assert_allclose(rows[index], single, rtol=0, atol=5e-3)
+            np.testing.assert_allclose(rows[236 + index], single, rtol=0, atol=5e-3)
+        assert not np.allclose(rows[0], rows[2], atol=1e-2)
+
+
+def test_mean_pooling_is_the_mean_of_the_tokens(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.MEAN)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as pooled:
+        expected = pooled.embed(TEXTS, as_array=True)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False, pooling_type="none") as bare:
+        tokens = bare.embed(TEXTS, as_array=True)
+        assert [row.shape for row in tokens] == [(bare.n_tokens(text, add_special=True), 64) for text in TEXTS]
+        np.testing.assert_allclose([row.mean(axis=0) for row in tokens], expected, rtol=0, atol=5e-3)
+
+
+def test_a_generative_model_embeds_and_generates(tiny_path: Path) -> None:
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as plain:
+        expected = plain.generate("hello", 8, seed=1)
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False, embeddings=True, pooling_type="last") as llm:
+        rows = np.asarray(llm.embed(TEXTS))
+        assert rows.shape == (4, llm.n_embd())
+        assert llm.generate("hello", 8, seed=1) == expected
+        np.testing.assert_array_equal(np.asarray(llm.embed(TEXTS)), rows)
+
+
+def test_normalize_gives_rows_of_length_one(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.MEAN)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        rows = np.asarray(llm.embed(TEXTS))
+        unit = llm.embed(TEXTS, normalize=True, as_array=True)
+        np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-5)
+        np.testing.assert_allclose(unit, rows / np.linalg.norm(rows, axis=1, keepdims=True), atol=1e-5)
+        assert isinstance(llm.embed("hello")[0], float)
+        assert unit[0].dtype == np.float32
+
+
+def test_a_text_that_is_too_long_is_refused_or_cut(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.CLS)
+    with Llama(path, embeddings=True, n_ctx=64, n_threads=1, verbose=False) as llm:
+        with pytest.raises(ValidationError, match="truncate"):
+            llm.embed(["short", "hello " * 500])
+        cut = llm.embed("hello " * 500, truncate=True)
+        # Two places of the 64 are for what the model wants around a text.
+        np.testing.assert_allclose(cut, llm.embed("hello " * 62), atol=1e-5)
+
+
+def test_create_embedding_has_the_shape_of_openai(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.MEAN)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        response = llm.create_embedding(TEXTS, model="m")
+        assert response["object"] == "list"
+        assert response["model"] == "m"
+        assert [item["index"] for item in response["data"]] == [0, 1, 2, 3]
+        assert [item["object"] for item in response["data"]] == ["embedding"] * 4
+        n_tokens = sum(llm.n_tokens(text, add_special=True) for text in TEXTS)
+        assert response["usage"] == {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+        assert response["data"][2]["embedding"] == llm.embed(TEXTS)[2]
+        assert asyncio.run(llm.create_embedding_async(TEXTS, model="m")) == response
+        assert asyncio.run(llm.embed_async("a", normalize=True)) == llm.embed("a", normalize=True)
+
+
+def test_rerank_scores_do_not_depend_on_the_company(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.RANK)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        scores = llm.rerank("hello", TEXTS)
+        assert len(set(scores)) == 4
+        assert [llm.rerank("hello", [text])[0] for text in TEXTS] == pytest.approx(scores, abs=1e-5)
+        assert llm.rerank("fox", TEXTS) != scores
+
+
+def test_wrong_uses_are_refused(make_tiny: MakeTiny, tiny_path: Path) -> None:
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as llm:
+        with pytest.raises(ValidationError, match="embeddings=True"):
+            llm.embed("x")
+        with pytest.raises(ValidationError, match="embeddings=True"):
+            llm.create_embedding("x")
+        with pytest.raises(ValidationError, match="embeddings=True"):
+            llm.rerank("x", ["y"])
+    path = make_tiny("bert", pooling=gguf.PoolingType.MEAN)
+    with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        with pytest.raises(ValidationError, match="rank"):
+            llm.rerank("x", ["y"])
+        with pytest.raises(ValidationError, match="encoder"):
+            llm.generate("x")
+        for wrong in (5, b"x", [5], ["a\0"], {"a": 1}):
+            with pytest.raises(ValidationError, match="input"):
+                llm.embed(wrong)  # type: ignore[arg-type]
+        assert llm.embed([]) == []
+        assert len(llm.embed("x")) == 64

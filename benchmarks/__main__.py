@@ -62,7 +62,7 @@ def _circumstances() -> str:
     parts = [_cpu_name(), f"{available_cpus()} CPUs", f"llama.cpp {_core.version()} ({commit[1]})", f"load {load:.2f}"]
     line = ", ".join(parts)
     if load > QUIET_LOAD:
-        line += "\nWARNING: this machine is busy; wait until the load is below 0.5 for numbers that mean something"
+        line += f"\nWARNING: the machine is busy; numbers mean more when its load is below {QUIET_LOAD}"
     return line
 
 

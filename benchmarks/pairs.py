@@ -88,7 +88,8 @@ class Row:
 
 
 def heading() -> str:
-    return _line("", "unit", "ours", "reference", "", "ours : reference (spread)", "target", "met")
+    """Return the table's first line."""
+    return _line("", "unit", "ours", "other", "which is", "compared (spread)", "target", "met")
 
 
 def summary(row: Row, pairs: Sequence[tuple[float, float]]) -> str:
@@ -108,5 +109,5 @@ def summary(row: Row, pairs: Sequence[tuple[float, float]]) -> str:
     )
 
 
-def _line(name: str, unit: str, ours: str, reference: str, what: str, compared: str, target: str, met: str) -> str:
-    return f"{name:38} {unit:8} {ours:>8} {reference:>9} {what:12} {compared:28} {target:7} {met}".rstrip()
+def _line(name: str, unit: str, ours: str, other: str, which: str, compared: str, target: str, met: str) -> str:
+    return f"{name:38} {unit:8} {ours:>8} {other:>8} {which:12} {compared:28} {target:7} {met}".rstrip()

@@ -67,6 +67,7 @@ class Request:
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
         timeout: seconds from its start until the generation is given up; None for never.
+        draft_tokens: tokens to guess before each step from what the sequence has said before.
         processors: callables (token ids, scores) that may change the scores before a token is chosen.
     """
 
@@ -83,6 +84,7 @@ class Request:
     share: bool = False
     score_from: int | None = None
     timeout: float | None = None
+    draft_tokens: int = 0
     processors: Sequence[LogitsProcessor] = ()
 
 
@@ -447,6 +449,7 @@ class Engine:
             reuse=request.append,
             share=request.share,
             timeout=request.timeout or 0.0,
+            max_draft=request.draft_tokens,
             **self._processing(request.processors),
         )
         generation._slot = slot
@@ -542,7 +545,13 @@ class Engine:
             token_ids=outcome["token_ids"],
             finish_reason=outcome["finish_reason"],
             stop_reason=stop_reason,
-            usage=Usage(outcome["n_prompt"], outcome["n_cached"], len(outcome["token_ids"])),
+            usage=Usage(
+                outcome["n_prompt"],
+                outcome["n_cached"],
+                len(outcome["token_ids"]),
+                outcome["n_drafted"],
+                outcome["n_accepted"],
+            ),
             timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
             seed=request.seed,
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import os
 import threading
 import time
@@ -71,6 +72,7 @@ _GENERATE_KEYWORDS = (
     "reset_kv_cache",
     "timeout",
     "logits_processor",
+    "draft_tokens",
 )
 _BATCH_KEYWORDS = (
     "prompts",
@@ -81,6 +83,7 @@ _BATCH_KEYWORDS = (
     "logprobs",
     "timeout",
     "logits_processor",
+    "draft_tokens",
     "on_error",
     "progress",
     "n_parallel",
@@ -225,6 +228,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         **unknown: Any,
     ) -> str | Iterator[str] | Iterator[Completion] | Completion:
         """Continue a prompt.
@@ -246,6 +250,10 @@ class Llama:
             logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
                 (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns
                 others. It is called from whichever thread takes the engine's steps.
+            draft_tokens: speculative decoding by prompt lookup: guess as many tokens before each step as followed when
+                the last ones were said before, and compute them in one batch. It pays where answers repeat parts of the
+                prompt, as in summaries and edits; the answer is the same but for near-ties (see `reset_kv_cache`).
+                Recurrent models, and sliding windows without swa_full, take no guesses.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -260,7 +268,18 @@ class Llama:
         check_known("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, logits_processor, logprobs, echo, stream, reset_kv_cache
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            seed,
+            timeout,
+            logits_processor,
+            draft_tokens,
+            logprobs,
+            echo,
+            stream,
+            reset_kv_cache,
         )
         generation = self._require_engine().submit(request)
         head = request.head or ""
@@ -282,6 +301,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         **unknown: Any,
     ) -> Generation:
         """Continue a prompt, and give the text as its tokens are decoded.
@@ -289,8 +309,8 @@ class Llama:
         A piece is held back while it could be the beginning of a stop text or of a character.
 
         Args:
-            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout, logits_processor:
-                as `generate` has them.
+            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout, logits_processor,
+                draft_tokens: as `generate` has them.
 
         Returns:
             An iterator over str, whose `result()` has the rest (see `generate_result`), and which `close()`, leaving a
@@ -308,6 +328,7 @@ class Llama:
             seed,
             timeout,
             logits_processor,
+            draft_tokens,
             stream=True,
             reset_kv_cache=reset_kv_cache,
         )
@@ -325,13 +346,14 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         **unknown: Any,
     ) -> GenerationResult:
         """Continue a prompt, and return all that is known of the generation.
 
         Args:
-            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout, logits_processor:
-                as `generate` has them.
+            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout, logits_processor,
+                draft_tokens: as `generate` has them.
             echo: report the log-probabilities of the prompt's tokens too.
 
         Returns:
@@ -349,6 +371,7 @@ class Llama:
             seed,
             timeout,
             logits_processor,
+            draft_tokens,
             logprobs,
             echo,
             reset_kv_cache=reset_kv_cache,
@@ -366,6 +389,7 @@ class Llama:
         logprobs: int | None = None,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -376,9 +400,10 @@ class Llama:
 
         Args:
             prompts: any iterable of texts, lists of token ids, or dicts such as {"prompt": ..., "max_tokens": ...}
-                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`, `logits_processor`.
-            max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor: as `generate` has them, for rows that
-                don't say.
+                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`, `logits_processor`,
+                `draft_tokens`.
+            max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, draft_tokens: as `generate` has
+                them, for rows that don't say.
             on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
             progress: show a progress bar with rows and tokens per second.
             n_parallel: rows to decode together; the default depends on the memory at hand, 16 at most.
@@ -403,6 +428,7 @@ class Llama:
             logprobs=logprobs,
             timeout=timeout,
             logits_processor=logits_processor,
+            draft_tokens=draft_tokens,
             on_error="return",
             progress=progress,
             n_parallel=n_parallel,
@@ -418,6 +444,55 @@ class Llama:
             done[index] = result
         return [done[index] for index in range(len(done))]
 
+    def generate_n(
+        self,
+        prompt: Prompt,
+        n: int,
+        *,
+        best_of: int | None = None,
+        max_tokens: int | None = 128,
+        sampling: SamplingParams | None = None,
+        stop: Stop = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
+        **unknown: Any,
+    ) -> list[GenerationResult]:
+        """Continue one prompt in several ways, side by side; the prompt is computed once.
+
+        Args:
+            prompt, max_tokens, sampling, stop, timeout, logits_processor, draft_tokens: as `generate` has them.
+            n: continuations to return.
+            best_of: continuations to generate; those with the highest mean log-probability of a token are returned,
+                the best one first. The default is n, in no particular order.
+            seed: of the first continuation; the others have the numbers that follow.
+
+        Raises:
+            LlamaError: as `generate` has it.
+        """
+        check_known("argument", unknown, (*_BATCH_KEYWORDS, "n", "best_of"))
+        check_int("n", n, 1)
+        count = n if best_of is None else best_of
+        check_int("best_of", count, n)
+        check_seed("seed", seed)
+        params = _check_sampling(sampling) or self._sampling
+        first = draw_seed(seed, params.seed, self._config.seed)
+        rows = self.generate_batch(
+            [{"prompt": prompt, "seed": (first + i) % 0xFFFFFFFF} for i in range(count)],
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            logprobs=None if best_of is None else 0,
+            timeout=timeout,
+            logits_processor=logits_processor,
+            draft_tokens=draft_tokens,
+        )
+        results = [row for row in rows if isinstance(row, GenerationResult)]
+        if best_of is None:
+            return results
+        return sorted(results, key=_mean_logprob, reverse=True)[:n]
+
     def iter_batch(
         self,
         prompts: Iterable[Prompt | Mapping[str, Any]],
@@ -429,6 +504,7 @@ class Llama:
         logprobs: int | None = None,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -441,8 +517,8 @@ class Llama:
         Closing the iterator cancels what is running.
 
         Args:
-            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, on_error, progress,
-                n_parallel, share_prefix: as `generate_batch` has them.
+            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, draft_tokens, on_error,
+                progress, n_parallel, share_prefix: as `generate_batch` has them.
 
         Raises:
             LlamaError: as `generate_batch` has it.
@@ -463,6 +539,7 @@ class Llama:
             "logprobs": logprobs,
             "timeout": timeout,
             "logits_processor": logits_processor,
+            "draft_tokens": draft_tokens,
         }
         self._request("-", **defaults)  # a default that is wrong concerns no row, and fails at once
         return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
@@ -539,6 +616,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
+        draft_tokens: int = 0,
         **unknown: Any,
     ) -> str | Completion | AsyncIterator[str]:
         """Continue a prompt without blocking the event loop.
@@ -547,8 +625,8 @@ class Llama:
         Cancelling the task ends the generation at once.
 
         Args:
-            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout, logits_processor:
-                as `generate` has them.
+            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout, logits_processor,
+                draft_tokens: as `generate` has them.
             stream: return an asynchronous iterator of texts, once awaited; logprobs and echo have no effect on it and
                 are refused.
 
@@ -565,7 +643,18 @@ class Llama:
         if stream and (logprobs is not None or echo):
             raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
         request = self._request(
-            prompt, max_tokens, sampling, stop, seed, timeout, logits_processor, logprobs, echo, stream, reset_kv_cache
+            prompt,
+            max_tokens,
+            sampling,
+            stop,
+            seed,
+            timeout,
+            logits_processor,
+            draft_tokens,
+            logprobs,
+            echo,
+            stream,
+            reset_kv_cache,
         )
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -653,6 +742,7 @@ class Llama:
         seed: int | None,
         timeout: float | None,
         logits_processor: LogitsProcessors,
+        draft_tokens: int,
         logprobs: int | None = None,
         echo: bool = False,
         stream: bool = False,
@@ -670,6 +760,7 @@ class Llama:
             check_float("timeout", timeout, 0.0)
             if timeout == 0.0:
                 raise ValidationError("timeout must be above 0 seconds; None is no limit")
+        check_int("draft_tokens", draft_tokens, 0, 64)
         params = _check_sampling(sampling) or self._sampling
         stops, stop_tokens = self._check_stop(stop)
         continues = not reset_kv_cache and self._require_engine().holds_tokens()
@@ -685,6 +776,7 @@ class Llama:
             stream=stream,
             append=not reset_kv_cache,
             timeout=timeout,
+            draft_tokens=draft_tokens,
             processors=_check_processors(logits_processor),
         )
 
@@ -1102,6 +1194,11 @@ async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIter
             except StopIteration:
                 return
             yield text
+
+
+def _mean_logprob(result: GenerationResult) -> float:
+    values = [value for value in (result.logprobs or {"token_logprobs": []})["token_logprobs"] if value is not None]
+    return sum(values) / len(values) if values else -math.inf
 
 
 def _check_processors(processors: LogitsProcessors) -> Sequence[LogitsProcessor]:

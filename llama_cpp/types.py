@@ -81,11 +81,15 @@ class Usage:
         prompt_tokens: length of the prompt, with what the sequence held before it.
         cached_tokens: how many of those were in memory and not computed again.
         completion_tokens: tokens generated, the one that ended the generation not among them.
+        drafted_tokens: tokens that speculative decoding guessed.
+        accepted_tokens: how many of those were right.
     """
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

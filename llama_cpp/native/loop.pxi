@@ -20,9 +20,9 @@ cdef enum Finish:
 
 FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error")
 
-# Fewer common tokens than this are computed again rather than copied or waited for.
 cdef enum:
-    MIN_SHARED = 16
+    MIN_SHARED = 16     # fewer common tokens are computed again rather than copied
+    NGRAM = 3           # most tokens that must have been said before for a guess
 
 
 cdef cppclass Slot:
@@ -40,9 +40,14 @@ cdef cppclass Slot:
     int n_prompt
     int n_cached                    # tokens of the prompt that the memory held already
     int n_max                       # tokens to generate at most
+    cbool limited                   # by the request, and not by the size of the context
     int row                         # index in the batch of this slot's row of logits; -1: none
     int row_first                   # index in the batch of this slot's first token
-    int n_taken                     # tokens of this slot in the batch
+    int n_taken                     # tokens of this slot in the batch, drafted ones not among them
+    int max_draft                   # tokens to draft at most before each step; 0: none
+    vector[llama_token] draft       # guesses that follow its tokens in the batch
+    int n_drafted                   # guesses made, all in all
+    int n_accepted                  # guesses that turned out to be right
     vector[string] stops
     size_t longest_stop
     vector[llama_token] stop_tokens
@@ -86,6 +91,7 @@ cdef class DecodeLoop:
     cdef cbool wake                 # asks run() to return after the step
     cdef bint recurrent
     cdef bint shares                # sequences can take over each other's prefixes
+    cdef bint drafts                # what was decoded in vain can be taken back
     cdef int n_swa
 
     def __cinit__(self, Context context not None):
@@ -103,7 +109,8 @@ cdef class DecodeLoop:
         self.failures = [None] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
         self.n_swa = context.model.n_swa()
-        self.shares = context.kv_unified and not self.recurrent and (self.n_swa == 0 or context.swa_full)
+        self.drafts = not self.recurrent and (self.n_swa == 0 or context.swa_full)
+        self.shares = context.kv_unified and self.drafts
         self.candidates.resize(context.vocab.n_tokens)
         self.slots.reserve(context.n_seq_max)
         for i in range(context.n_seq_max):
@@ -129,7 +136,7 @@ cdef class DecodeLoop:
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
         int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint share = False,
-        double timeout = 0.0, processor = None, scores = None,
+        double timeout = 0.0, processor = None, scores = None, int max_draft = 0,
     ) -> int:
         """Begin a generation in a free slot.
 
@@ -147,6 +154,7 @@ cdef class DecodeLoop:
             share: take the longest prefix that any slot's sequence holds in memory.
             timeout: seconds until the generation is ended; 0 is never.
             processor: is called with the sequence's tokens before each choice, and may change scores.
+            max_draft: tokens to guess before each step, from what the sequence has said before, for a batch to confirm.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -186,7 +194,8 @@ cdef class DecodeLoop:
         finally:
             self.context.leave()
         slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size()
-        if 0 <= max_tokens < slot.n_max:
+        slot.limited = 0 <= max_tokens <= slot.n_max
+        if slot.limited:
             slot.n_max = max_tokens
         slot.tokens.swap(ids)
         slot.tokens.reserve(slot.tokens.size() + slot.n_max)
@@ -204,6 +213,8 @@ cdef class DecodeLoop:
         slot.logprobs.clear()
         slot.top_ids.clear()
         slot.top_logprobs.clear()
+        slot.max_draft = max_draft if self.drafts else 0
+        slot.n_drafted = slot.n_accepted = 0
         slot.stream = stream
         slot.share = share
         slot.cancelled = False
@@ -336,6 +347,7 @@ cdef class DecodeLoop:
                 self.score_rows(slot)
             if slot.row >= 0:
                 self.advance(slot)
+                self.verify(slot)
             if slot.phase == ENDED:
                 self.resume()
                 again = False
@@ -413,6 +425,7 @@ cdef class DecodeLoop:
         for slot in self.slots:
             slot.n_taken = 0
             slot.row = -1
+            slot.draft.clear()
         for generating in range(1, -1, -1):
             for slot in self.slots:
                 if slot.phase != RUNNING:
@@ -424,6 +437,8 @@ cdef class DecodeLoop:
                 slot.n_taken = min(pending, room)
                 if slot.n_past + slot.n_taken >= slot.score_from and slot.generated.empty():
                     slot.n_taken = min(slot.n_taken, max(0, slot.score_from - 1 - slot.n_past) + rows)
+                if generating and slot.max_draft > 0:
+                    self.guess(slot, min(room, rows) - 1)
                 rows -= self.put(slot, slot.n_taken == pending)
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
@@ -446,7 +461,42 @@ cdef class DecodeLoop:
             rows += output
         if complete:
             slot.row = batch.n_tokens - 1
-        return rows
+        for i in range(<int> slot.draft.size()):
+            batch.seq_id[batch.n_tokens][0] = slot.seq_id
+            batch.n_seq_id[batch.n_tokens] = 1
+            self.batch.put(slot.draft[i], <int> slot.tokens.size() + i, True)
+        return rows + <int> slot.draft.size()
+
+    cdef void guess(self, Slot * slot, int room) noexcept nogil:
+        """Draft what followed the last tokens when they last stood in the sequence (prompt lookup decoding)."""
+        cdef int size = <int> slot.tokens.size()
+        cdef int n = min(min(slot.max_draft, room), slot.n_max - <int> slot.generated.size() - 1)
+        cdef int length, i, k
+        for length in range(NGRAM, 1, -1):
+            for i in range(size - length - 1, -1, -1):
+                k = 0
+                while k < length and slot.tokens[i + k] == slot.tokens[size - length + k]:
+                    k += 1
+                if k == length:
+                    for k in range(i + length, min(i + length + n, size)):
+                        slot.draft.push_back(slot.tokens[k])
+                    slot.n_drafted += <int> slot.draft.size()
+                    return
+
+    cdef int verify(self, Slot * slot) except -1 nogil:
+        """Go on along the draft as long as the tokens chosen are the drafted ones, and forget the rest of it."""
+        cdef int n = <int> slot.draft.size(), i = 0
+        if n == 0:
+            return 0
+        while i < n and slot.phase == RUNNING and slot.tokens.back() == slot.draft[i]:
+            i += 1
+            slot.n_accepted += 1
+            slot.n_past += 1
+            slot.row += 1
+            self.advance(slot)
+        if i < n:
+            llama_memory_seq_rm(self.context.memory, slot.seq_id, slot.n_past, -1)
+        return 0
 
     cdef int recover(self) except -1 nogil:
         """After a decode that did not finish, put the memory back to what it held of each slot before it."""
@@ -493,7 +543,7 @@ cdef class DecodeLoop:
         if self.find_stop(slot):
             self.end(slot, STOP_TEXT)
         elif <int> slot.ends.size() == slot.n_max:
-            self.end(slot, MAX_TOKENS if <int> slot.tokens.size() <= self.context.n_ctx_seq else CONTEXT_FULL)
+            self.end(slot, MAX_TOKENS if slot.limited else CONTEXT_FULL)
         return 0
 
     cdef bint process(self, Slot * slot, const float * row) except -1:
@@ -654,6 +704,7 @@ cdef class DecodeLoop:
             cause: what a logits processor raised, None if nothing.
             n_prompt, n_cached: tokens of the prompt, and how many of them were in memory already.
             logprobs, top_ids, top_logprobs: of the scored tokens; top_* have n_top for each, likeliest first.
+            n_drafted, n_accepted: tokens guessed, and how many of them were right.
             t_prompt_ms, t_generation_ms: from the start to the first sampled token, and from there to the end.
         """
         cdef Slot * slot = self.slot(index)
@@ -673,6 +724,8 @@ cdef class DecodeLoop:
             "cause": self.failures[index],
             "n_prompt": slot.n_prompt,
             "n_cached": slot.n_cached,
+            "n_drafted": slot.n_drafted,
+            "n_accepted": slot.n_accepted,
             "logprobs": slot.logprobs,
             "top_ids": slot.top_ids,
             "top_logprobs": slot.top_logprobs,

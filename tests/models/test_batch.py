@@ -243,8 +243,9 @@ def test_close_ends_a_batch(llm: Llama) -> None:
     rows = llm.iter_batch(["a"] * 40, max_tokens=300, sampling=GREEDY, on_error="return")
     next(rows)
     llm.close()
+    given: list[tuple[int, GenerationResult | LlamaError]] = []
     with pytest.raises(ClosedError):
-        for _, result in rows:
-            assert isinstance(result, LlamaError) or len(result.token_ids) == 300
+        given.extend(rows)
+    assert all(isinstance(result, LlamaError) or len(result.token_ids) == 300 for _, result in given)
     with pytest.raises(ClosedError):
         llm.generate_batch(["a"])

@@ -7,6 +7,7 @@ first has something for it. So any number of threads, and any number of half-rea
 from __future__ import annotations
 
 import codecs
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -118,6 +119,7 @@ class Generation:
     """A request on its way: an iterator over its text, and a result.
 
     Leaving the iterator early, `close()` and the garbage collector cancel it; as a context manager it closes itself.
+    The engine holds it weakly: one that nobody holds is not wanted any more.
     """
 
     def __init__(self, engine: Engine, request: Request) -> None:
@@ -205,6 +207,8 @@ class Engine:
         ModelLoadError: if there is not enough memory for the context.
     """
 
+    _pump: threading.Thread | None = None
+
     def __init__(self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0) -> None:
         _check_memory(model, config)
         self.config = config
@@ -214,11 +218,11 @@ class Engine:
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
         self._stepper: int | None = None  # ident of the thread that is taking steps
-        self._queue: deque[Generation] = deque()
-        self._running: dict[int, Generation] = {}
+        self._guests = 0  # threads that wait for the loop to stand still
+        self._queue: deque[weakref.ref[Generation]] = deque()
+        self._running: dict[int, weakref.ref[Generation]] = {}
         self._last_slot = 0
         self._watched: set[Generation] = set()
-        self._pump: threading.Thread | None = None
 
     @property
     def context(self) -> _core.Context:
@@ -279,7 +283,8 @@ class Engine:
 
     def holds_tokens(self) -> bool:
         """Tell whether there is a sequence for a request to be appended to."""
-        return bool(self._loop.tokens(self._last_slot))
+        with self._changed:
+            return self._last_slot in self._running or bool(self._loop.tokens(self._last_slot))
 
     def submit(self, request: Request, on_news: Callable[[Generation], object] | None = None) -> Generation:
         """Begin a generation, or queue it until a slot is free.
@@ -298,7 +303,7 @@ class Engine:
         with self._changed:
             if self._context.closed:
                 raise ClosedError("this Llama is closed")
-            self._queue.append(generation)
+            self._queue.append(weakref.ref(generation))
             if self._stepper is not None:
                 self._loop.interrupt()
             else:
@@ -315,15 +320,33 @@ class Engine:
         """
         with self._changed:
             while not ready():
-                if self._stepper is None:
+                if self._stepper is None and not self._guests:
                     self._step()
-                elif self._stepper != threading.get_ident():
-                    self._changed.wait()
                 else:
-                    raise LlamaError(
-                        "this thread is already computing for the same Llama; a signal or log handler that runs "
-                        "meanwhile can't wait for more of it"
-                    )
+                    self._sleep()
+
+    def _sleep(self) -> None:
+        """Wait until another thread has taken a step."""
+        if self._stepper == threading.get_ident():
+            raise LlamaError(
+                "this thread is already computing for the same Llama; a signal or log handler that runs meanwhile "
+                "can't wait for more of it"
+            )
+        self._changed.wait()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[_core.Context]:
+        """Give the context between two steps, while no thread computes in it."""
+        with self._changed:
+            self._guests += 1
+            try:
+                while self._stepper is not None:
+                    self._loop.interrupt()
+                    self._sleep()
+                yield self._context
+            finally:
+                self._guests -= 1
+                self._changed.notify_all()
 
     def _step(self) -> None:
         """Run the loop until it has something to tell, with the lock released, and pass that on."""
@@ -345,8 +368,9 @@ class Engine:
 
     def _dispatch(self, failure: LlamaError | None) -> None:
         """Hand new text to its generations, and an end to those that have come to theirs."""
-        for slot, generation in list(self._running.items()):
-            if generation.request.stream:
+        for slot, reference in list(self._running.items()):
+            generation = reference()
+            if generation is not None and generation.request.stream:
                 text = self._loop.read(slot)
                 if text:
                     generation._pieces.append(text)
@@ -355,13 +379,17 @@ class Engine:
                 self._finish(slot, generation, failure)
         if isinstance(failure, ClosedError):
             while self._queue:
-                self._fail(self._queue.popleft(), CancelledError("the Llama was closed before this generation began"))
+                waiting = self._queue.popleft()()
+                if waiting is not None:
+                    self._fail(waiting, CancelledError("the Llama was closed before this generation began"))
 
-    def _finish(self, slot: int, generation: Generation, failure: LlamaError | None = None) -> None:
-        """Free a generation's slot and give it its outcome."""
+    def _finish(self, slot: int, generation: Generation | None, failure: LlamaError | None = None) -> None:
+        """Free a slot and give its generation, if somebody still wants it, its outcome."""
         del self._running[slot]
-        generation._slot = None
         outcome = self._loop.release(slot)
+        if generation is None:
+            return
+        generation._slot = None
         partial = {"text": outcome["text"], "token_ids": outcome["token_ids"]}
         if isinstance(failure, ClosedError):
             generation._error = CancelledError("the Llama was closed while it generated", **partial)
@@ -390,19 +418,22 @@ class Engine:
 
     def _admit(self) -> None:
         """Give free slots to queued requests, in order; nobody may be stepping."""
-        for slot, generation in list(self._running.items()):
-            if generation._abandoned:
+        for slot, reference in list(self._running.items()):
+            generation = reference()
+            if generation is None or generation._abandoned:
                 self._finish(slot, generation)
-        for waiting in list(self._queue):
-            if waiting._abandoned:
-                self._queue.remove(waiting)
-                self._fail(waiting, CancelledError("the generation was cancelled before it began"))
+        for reference in list(self._queue):
+            waiting = reference()
+            if waiting is None or waiting._abandoned:
+                self._queue.remove(reference)
+                if waiting is not None:
+                    self._fail(waiting, CancelledError("the generation was cancelled before it began"))
                 continue
             if len(self._running) == self._context.n_seq_max or (self._running and self._loop.paused()):
                 break
             free = self._free_slot(waiting.request)
             if free is not None:
-                self._queue.remove(waiting)
+                self._queue.remove(reference)
                 try:
                     self._start(free, waiting)
                 except LlamaError as error:
@@ -453,7 +484,7 @@ class Engine:
             **self._processing(request.processors),
         )
         generation._slot = slot
-        self._running[slot] = generation
+        self._running[slot] = weakref.ref(generation)
 
     def _processing(self, processors: Sequence[LogitsProcessor]) -> dict[str, Any]:
         """Make arguments for DecodeLoop.start of a request's logits processors."""

@@ -1125,7 +1125,8 @@ class Llama:
 
     def perf_reset(self) -> None:
         """Set the times and counts of perf() to zero."""
-        self._require_engine().context.perf_reset()
+        with self._require_engine().exclusive() as context:
+            context.perf_reset()
 
     # ------------------------------------------------------------------------------------------------------------------
 

@@ -94,6 +94,12 @@ def _note(done: deque[int], index: int, generation: Generation) -> None:
         done.append(index)
 
 
+def _named(index: int, error: LlamaError) -> LlamaError:
+    """Begin an error's message with the row that it belongs to."""
+    error.args = (f"row {index}: {error}",)
+    return error
+
+
 def _pump(engine: weakref.ref[Engine], wake: threading.Event) -> None:
     """Take an engine's steps for its watched generations; ends when the engine is gone."""
     while True:
@@ -542,7 +548,7 @@ class Engine:
                     except (ValidationError, ContextFullError) as error:
                         failure = error
                 if failure is not None:
-                    yield index, failure
+                    yield index, _named(index, failure)
                 while len(pending) >= window:
                     yield from self._harvest(done, pending)
             while pending:
@@ -560,7 +566,7 @@ class Engine:
         while done:
             index = done.popleft()
             generation = pending.pop(index)
-            yield index, generation._error or generation.result()
+            yield index, _named(index, generation._error) if generation._error else generation.result()
 
     def sweep(self) -> None:
         """Free the slots of abandoned generations; where another thread is stepping, that thread does it."""

@@ -568,7 +568,7 @@ class Llama:
         self, rows: Iterable[Prompt | Mapping[str, Any]], defaults: dict[str, Any], share_prefix: bool
     ) -> Iterator[Request | LlamaError]:
         """Make a request, or the error that it earns, of each row."""
-        for index, row in enumerate(rows):
+        for row in rows:
             fields = dict(defaults)
             prompt: Any = row
             try:
@@ -582,7 +582,7 @@ class Llama:
                 request.share = share_prefix
                 yield request
             except ValidationError as error:
-                yield ValidationError(f"row {index}: {error}")
+                yield error
 
     def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
         """Return an engine for batches, made anew if the one of the last batch does not fit this one."""

@@ -142,7 +142,8 @@ class LogitsView(Buffer):
 @final
 class DecodeLoop:
     context: Context
-    def __new__(cls, context: Context) -> DecodeLoop: ...
+    draft: Context | None
+    def __new__(cls, context: Context, draft: Context | None = None) -> DecodeLoop: ...
     def start(
         self,
         index: int,

@@ -68,7 +68,7 @@ class Request:
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
         timeout: seconds from its start until the generation is given up; None for never.
-        draft_tokens: tokens to guess before each step from what the sequence has said before.
+        draft_tokens: tokens to guess before each step.
         processors: callables (token ids, scores) that may change the scores before a token is chosen.
     """
 
@@ -208,6 +208,7 @@ class Engine:
         model: the model.
         config: how the context is made.
         n_ctx_seq: tokens that one sequence may have at most; 0 is what the config comes to.
+        draft_model: a smaller model with the same vocabulary that makes guesses for this one.
 
     Raises:
         ModelLoadError: if there is not enough memory for the context.
@@ -215,11 +216,14 @@ class Engine:
 
     _pump: threading.Thread | None = None
 
-    def __init__(self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0) -> None:
+    def __init__(
+        self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0, draft_model: _core.Model | None = None
+    ) -> None:
         _check_memory(model, config)
         self.config = config
         self._vocab = model.vocab
         self._context = _core.Context(model, config, n_ctx_seq)
+        self._draft = None if draft_model is None else _core.Context(draft_model, config, n_ctx_seq)
         self._made_loop: _core.DecodeLoop | None = None
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
@@ -238,7 +242,7 @@ class Engine:
     @property
     def _loop(self) -> _core.DecodeLoop:
         if self._made_loop is None:
-            self._made_loop = _core.DecodeLoop(self._context)
+            self._made_loop = _core.DecodeLoop(self._context, self._draft)
         return self._made_loop
 
     def watch(self, request: Request, on_news: Callable[[Generation], object]) -> Generation:
@@ -664,6 +668,8 @@ class Engine:
     def close(self) -> None:
         """Cancel everything and free the context."""
         self._context.close()
+        if self._draft is not None:
+            self._draft.close()
         with self._changed:
             if self._stepper is None and self._made_loop is not None:
                 self._dispatch(ClosedError("closed"))

@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
+DEFAULT_DRAFT_TOKENS = 8
+MAX_DRAFT_TOKENS = 64
 LogitsProcessors = LogitsProcessor | Sequence[LogitsProcessor] | None
 
 _GENERATE_KEYWORDS = (
@@ -98,6 +100,8 @@ class Llama:
         model_path: GGUF file. May be left out if config names it.
         config: how the model is loaded and its context made; the default is `LlamaConfig()`.
         sampling: how tokens are chosen where a call does not say; the default is `SamplingParams()`.
+        draft_model: a smaller model with the same vocabulary, as another Llama or the path of a GGUF file, whose
+            guesses this one confirms in batches (speculative decoding).
         **overrides: fields of LlamaConfig, which take the place of those in config.
 
     Raises:
@@ -114,6 +118,8 @@ class Llama:
         model_path: str | os.PathLike[str] | None = None,
         config: LlamaConfig | None = None,
         sampling: SamplingParams | None = None,
+        *,
+        draft_model: Llama | str | os.PathLike[str] | None = None,
         **overrides: Any,
     ) -> None:
         if config is not None and not isinstance(config, LlamaConfig):
@@ -131,6 +137,8 @@ class Llama:
         logs.set_verbose(self._config.verbose)
         self._model = _core.Model(self._config)
         self._vocab = self._model.vocab
+        self._owns_draft = draft_model is not None and not isinstance(draft_model, Llama)
+        self._draft_model = self._load_draft(draft_model)
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
         self._batch_engine: Engine | None = None
@@ -182,6 +190,16 @@ class Llama:
         )
         return cls(path, **kwargs)
 
+    def _load_draft(self, draft_model: Llama | str | os.PathLike[str] | None) -> _core.Model | None:
+        if draft_model is None:
+            return None
+        if isinstance(draft_model, Llama):
+            draft_model._require_open()
+            return draft_model._model
+        config: LlamaConfig = replace(self._config, LlamaConfig, {"model_path": draft_model, "kv_overrides": None})
+        _check_file(config.model_path)
+        return _core.Model(config)
+
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -189,6 +207,8 @@ class Llama:
         for engine in (self._engine, self._batch_engine):
             if engine is not None:
                 engine.close()
+        if self._draft_model is not None and self._owns_draft:
+            self._draft_model.close()
         self._model.close()
 
     def __enter__(self) -> Self:
@@ -228,7 +248,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         **unknown: Any,
     ) -> str | Iterator[str] | Iterator[Completion] | Completion:
         """Continue a prompt.
@@ -250,10 +270,11 @@ class Llama:
             logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
                 (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns
                 others. It is called from whichever thread takes the engine's steps.
-            draft_tokens: speculative decoding by prompt lookup: guess as many tokens before each step as followed when
-                the last ones were said before, and compute them in one batch. It pays where answers repeat parts of the
-                prompt, as in summaries and edits; the answer is the same but for near-ties (see `reset_kv_cache`).
-                Recurrent models, and sliding windows without swa_full, take no guesses.
+            draft_tokens: speculative decoding: guess as many tokens before each step, and compute them in one batch.
+                The guesses are the draft model's, or, if there is none, what followed when the last tokens were said
+                before (prompt lookup), which pays where answers repeat parts of the prompt. The answer is the same but
+                for near-ties (see `reset_kv_cache`). Recurrent models, and sliding windows without swa_full, take no
+                guesses. None is 8 with a draft model, and 0 without.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -301,7 +322,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         **unknown: Any,
     ) -> Generation:
         """Continue a prompt, and give the text as its tokens are decoded.
@@ -346,7 +367,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         **unknown: Any,
     ) -> GenerationResult:
         """Continue a prompt, and return all that is known of the generation.
@@ -389,7 +410,7 @@ class Llama:
         logprobs: int | None = None,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -456,7 +477,7 @@ class Llama:
         seed: int | None = None,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         **unknown: Any,
     ) -> list[GenerationResult]:
         """Continue one prompt in several ways, side by side; the prompt is computed once.
@@ -504,7 +525,7 @@ class Llama:
         logprobs: int | None = None,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
@@ -600,7 +621,7 @@ class Llama:
             if engine is None or not engine.fits(config):
                 if engine is not None:
                     engine.close()
-                self._batch_engine = engine = Engine(self._model, config, main.context.n_ctx_seq)
+                self._batch_engine = engine = Engine(self._model, config, main.context.n_ctx_seq, self._draft_model)
             return engine
 
     async def generate_async(
@@ -616,7 +637,7 @@ class Llama:
         reset_kv_cache: bool = True,
         timeout: float | None = None,
         logits_processor: LogitsProcessors = None,
-        draft_tokens: int = 0,
+        draft_tokens: int | None = None,
         **unknown: Any,
     ) -> str | Completion | AsyncIterator[str]:
         """Continue a prompt without blocking the event loop.
@@ -742,7 +763,7 @@ class Llama:
         seed: int | None,
         timeout: float | None,
         logits_processor: LogitsProcessors,
-        draft_tokens: int,
+        draft_tokens: int | None,
         logprobs: int | None = None,
         echo: bool = False,
         stream: bool = False,
@@ -760,7 +781,9 @@ class Llama:
             check_float("timeout", timeout, 0.0)
             if timeout == 0.0:
                 raise ValidationError("timeout must be above 0 seconds; None is no limit")
-        check_int("draft_tokens", draft_tokens, 0, 64)
+        if draft_tokens is None:
+            draft_tokens = DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
+        check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
         params = _check_sampling(sampling) or self._sampling
         stops, stop_tokens = self._check_stop(stop)
         continues = not reset_kv_cache and self._require_engine().holds_tokens()
@@ -1140,7 +1163,8 @@ class Llama:
             raise ValidationError("this Llama was loaded with vocab_only=True; it tokenizes and nothing else")
         with self._engine_lock:
             if self._engine is None:
-                self._engine = Engine(self._model, dataclasses.replace(self._config, embeddings=False))
+                config = dataclasses.replace(self._config, embeddings=False)
+                self._engine = Engine(self._model, config, draft_model=self._draft_model)
             return self._engine
 
 

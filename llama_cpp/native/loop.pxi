@@ -46,6 +46,7 @@ cdef cppclass Slot:
     int n_taken                     # tokens of this slot in the batch, drafted ones not among them
     int max_draft                   # tokens to draft at most before each step; 0: none
     vector[llama_token] draft       # guesses that follow its tokens in the batch
+    vector[llama_token] draft_held  # tokens of its sequence in the draft model's memory
     int n_drafted                   # guesses made, all in all
     int n_accepted                  # guesses that turned out to be right
     vector[string] stops
@@ -79,10 +80,17 @@ cdef class DecodeLoop:
 
     Args:
         context: the context, which nothing else may decode with from now on.
+        draft: the same of a smaller model with the same vocabulary, which then makes the guesses of `max_draft`; it
+            needs as many sequences, each of them as long.
+
+    Raises:
+        ValidationError: if the model generates no text, or the draft's vocabulary is another one.
     """
 
     cdef readonly Context context
+    cdef readonly Context draft
     cdef Batch batch
+    cdef Batch draft_batch
     cdef vector[Slot *] slots
     cdef list samplers              # keeps the chains that the slots point to alive
     cdef list processors            # callables, None for slots without
@@ -94,16 +102,22 @@ cdef class DecodeLoop:
     cdef bint drafts                # what was decoded in vain can be taken back
     cdef int n_swa
 
-    def __cinit__(self, Context context not None):
+    def __cinit__(self, Context context not None, Context draft = None):
         cdef int i
         cdef Slot * slot
         self.context = context
+        self.draft = draft
         context.alive()
         if not context.model.has_decoder() or context.memory == NULL:
             raise ValidationError(f"{context.model.path!r} generates no text; it is an encoder, for embeddings")
         if context.model.has_encoder():
             raise ValidationError(f"{context.model.path!r} has an encoder before its decoder, which is not supported")
         self.batch = Batch(context.n_batch)
+        if draft is not None:
+            check_draft(context, draft)
+            self.draft_batch = Batch(draft.n_batch)
+            # One request to stop concerns both.
+            llama_set_abort_callback(draft.ptr, poll, &context.interrupt)
         self.samplers = [None] * context.n_seq_max
         self.processors = [None] * context.n_seq_max
         self.failures = [None] * context.n_seq_max
@@ -154,7 +168,8 @@ cdef class DecodeLoop:
             share: take the longest prefix that any slot's sequence holds in memory.
             timeout: seconds until the generation is ended; 0 is never.
             processor: is called with the sequence's tokens before each choice, and may change scores.
-            max_draft: tokens to guess before each step, from what the sequence has said before, for a batch to confirm.
+            max_draft: tokens to guess before each step, for a batch to confirm: by the draft model, or from what the
+                sequence has said before.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -267,8 +282,7 @@ cdef class DecodeLoop:
             if n > have:
                 best, have = slot.seq_id, n
             if slot.phase == RUNNING:
-                n = common_tokens(slot, ids, <int> ids.size() - 1)
-                coming = max(coming, n)
+                coming = max(coming, common_length(slot.tokens, ids, <int> ids.size() - 1))
         return best, have, coming
 
     cdef int cut(self, Slot * slot, int n) except -1 nogil:
@@ -306,7 +320,10 @@ cdef class DecodeLoop:
         """
         cdef int64_t steps = 0
         cdef cbool again = True
+        cdef bint drafting = self.draft is not None and not self.draft.closing
         self.context.enter()
+        if drafting:
+            self.draft.enter()
         try:
             with nogil:
                 while again and steps != max_steps:
@@ -317,12 +334,16 @@ cdef class DecodeLoop:
                 raise ClosedError("the context was closed while it was computing")
         finally:
             self.wake = False
+            if drafting:
+                self.draft.leave()
             self.context.leave()
         return steps
 
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
         cdef cbool again = self.expire() and not self.wake
+        if self.draft is not None and self.draft.closing:
+            again = False  # who closes it waits for that
         cdef int rc
         # What stop was set for has been seen to, unless Python wants to raise or to close.
         self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing
@@ -418,7 +439,7 @@ cdef class DecodeLoop:
         slot.n_past = n
         return 0
 
-    cdef cbool fill(self) noexcept nogil:
+    cdef int fill(self) except -1 nogil:
         """Fill the batch: first the slots that generate, then as much of the prompts as fits; tell if there is any."""
         cdef int generating, pending, room, rows = self.context.n_outputs_max
         self.batch.batch.n_tokens = 0
@@ -439,6 +460,9 @@ cdef class DecodeLoop:
                     slot.n_taken = min(slot.n_taken, max(0, slot.score_from - 1 - slot.n_past) + rows)
                 if generating and slot.max_draft > 0:
                     self.guess(slot, min(room, rows) - 1)
+                    if slot.phase != RUNNING:
+                        slot.n_taken = 0
+                        continue
                 rows -= self.put(slot, slot.n_taken == pending)
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
@@ -467,10 +491,59 @@ cdef class DecodeLoop:
             self.batch.put(slot.draft[i], <int> slot.tokens.size() + i, True)
         return rows + <int> slot.draft.size()
 
-    cdef void guess(self, Slot * slot, int room) noexcept nogil:
+    cdef int guess(self, Slot * slot, int room) except -1 nogil:
+        """Draft tokens that may follow a slot's sequence, with the draft model if there is one."""
+        cdef int n = min(min(slot.max_draft, room), slot.n_max - <int> slot.generated.size() - 1)
+        if n <= 0:
+            return 0
+        if self.draft is None:
+            self.look_up(slot, n)
+        elif self.draft.closing:
+            slot.error.assign(b"its draft model is closed")
+            self.end(slot, FAILED)
+            self.wake = True
+        else:
+            self.ask_draft(slot, n)
+        slot.n_drafted += <int> slot.draft.size()
+        return 0
+
+    cdef int ask_draft(self, Slot * slot, int n) except -1 nogil:
+        """Draft the n tokens that the draft model holds for the likeliest ones, one after the other."""
+        cdef llama_memory_t memory = self.draft.memory
+        cdef llama_batch * batch = &self.draft_batch.batch
+        cdef const float * row
+        cdef int i, end, size = <int> slot.tokens.size(), held = common_length(slot.draft_held, slot.tokens, size - 1)
+        if not llama_memory_seq_rm(memory, slot.seq_id, held, -1):
+            llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
+            held = 0
+        slot.draft_held.resize(held)
+        while <int> slot.draft.size() < n:
+            size = <int> (slot.tokens.size() + slot.draft.size())
+            end = min(size, held + self.draft_batch.capacity)
+            batch.n_tokens = 0
+            for i in range(held, end):
+                batch.seq_id[i - held][0] = slot.seq_id
+                batch.n_seq_id[i - held] = 1
+                slot.draft_held.push_back(
+                    slot.tokens[i] if i < <int> slot.tokens.size() else slot.draft[i - slot.tokens.size()]
+                )
+                self.draft_batch.put(slot.draft_held.back(), i, i == size - 1)
+            if llama_decode(self.draft.ptr, batch[0]) != 0:
+                # Stopped, or out of memory: there are no guesses then, and the next ones start anew.
+                slot.draft_held.clear()
+                llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
+                return 0
+            held = end
+            if end == size:
+                row = llama_get_logits_ith(self.draft.ptr, -1)
+                if row == NULL:
+                    return 0
+                slot.draft.push_back(argmax(row, self.context.vocab.n_tokens))
+        return 0
+
+    cdef void look_up(self, Slot * slot, int n) noexcept nogil:
         """Draft what followed the last tokens when they last stood in the sequence (prompt lookup decoding)."""
         cdef int size = <int> slot.tokens.size()
-        cdef int n = min(min(slot.max_draft, room), slot.n_max - <int> slot.generated.size() - 1)
         cdef int length, i, k
         for length in range(NGRAM, 1, -1):
             for i in range(size - length - 1, -1, -1):
@@ -480,7 +553,6 @@ cdef class DecodeLoop:
                 if k == length:
                     for k in range(i + length, min(i + length + n, size)):
                         slot.draft.push_back(slot.tokens[k])
-                    slot.n_drafted += <int> slot.draft.size()
                     return
 
     cdef int verify(self, Slot * slot) except -1 nogil:
@@ -741,18 +813,36 @@ cdef class DecodeLoop:
         return outcome
 
 
-cdef int common_tokens(Slot * slot, vector[llama_token] & tokens, int limit) noexcept nogil:
-    """Return how many tokens at the beginning a slot's sequence has in common with others, `limit` at most."""
+cdef int common_length(vector[llama_token] & one, vector[llama_token] & other, int limit) noexcept nogil:
+    """Return how many tokens two sequences have in common at the beginning, `limit` at most."""
     cdef int n = 0
-    limit = min(limit, <int> slot.tokens.size())
-    while n < limit and slot.tokens[n] == tokens[n]:
+    limit = min(limit, <int> min(one.size(), other.size()))
+    while n < limit and one[n] == other[n]:
         n += 1
     return n
 
 
 cdef int common_prefix(Slot * slot, vector[llama_token] & tokens, int limit) noexcept nogil:
-    """Return how many of them are in memory."""
-    return common_tokens(slot, tokens, min(limit, slot.n_past))
+    """Return how many of the tokens that a slot has in memory a sequence begins with, `limit` at most."""
+    return common_length(slot.tokens, tokens, min(limit, slot.n_past))
+
+
+cdef int check_draft(Context context, Context draft) except -1:
+    """Refuse a draft model whose guesses would mean something else."""
+    cdef const llama_vocab * one = context.vocab.ptr
+    cdef const llama_vocab * other = draft.vocab.ptr
+    cdef int i
+    what = f"{draft.model.path!r} can't draft for {context.model.path!r}"
+    if draft.memory == NULL or draft.model.has_encoder():
+        raise ValidationError(f"{what}: it generates no text")
+    if draft.vocab.n_tokens != context.vocab.n_tokens:
+        raise ValidationError(
+            f"{what}: its vocabulary has {draft.vocab.n_tokens} tokens, and not {context.vocab.n_tokens}"
+        )
+    for i in range(context.vocab.n_tokens):
+        if strcmp(llama_vocab_get_text(one, i), llama_vocab_get_text(other, i)) != 0:
+            raise ValidationError(f"{what}: its vocabulary has another token {i}")
+    return 0
 
 
 cdef size_t token_start(Slot * slot) noexcept nogil:

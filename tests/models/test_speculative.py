@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import GenerationResult, Llama, SamplingParams, ValidationError
+from llama_cpp import ClosedError, GenerationError, GenerationResult, Llama, SamplingParams, ValidationError
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 REPEATING = [1, *([40, 41, 42, 43, 44, 45, 46, 47] * 12)]
@@ -23,6 +23,18 @@ def llm(tiny_path: Path) -> Iterator[Llama]:
 def chant(words: int) -> SamplingParams:
     """Only a few tokens are allowed, so that texts repeat themselves and guesses are often right."""
     return SamplingParams(temperature=0, repeat_penalty=1.0, logit_bias=dict.fromkeys(range(40, 40 + words), 1000.0))
+
+
+def assert_same_but_for_near_ties(scored: GenerationResult, other: GenerationResult) -> None:
+    """Batches of another shape differ in the last bits: texts may part where two tokens are as good as equal."""
+    assert scored.logprobs is not None
+    assert len(scored.token_ids) == len(other.token_ids)
+    for one, another, top in zip(scored.token_ids, other.token_ids, scored.logprobs["top_logprobs"], strict=True):
+        if one != another:
+            assert top is not None
+            best, second = sorted(top.values(), reverse=True)[:2]
+            assert best - second < 0.01
+            return
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen3", "gemma3", "gpt-oss", "mamba", "jamba"])
@@ -95,6 +107,80 @@ def test_log_probabilities_are_reported_for_each_token(llm: Llama) -> None:
     assert drafted.logprobs is not None
     assert drafted.logprobs["tokens"] == plain.logprobs["tokens"]
     assert drafted.logprobs["token_logprobs"] == pytest.approx(plain.logprobs["token_logprobs"], abs=0.05)
+
+
+@pytest.fixture
+def other_path(make_tiny: MakeTiny) -> Path:
+    """A model that agrees with the default tiny one about nothing but the vocabulary."""
+    return make_tiny("llama", seed=5, n_layer=1)
+
+
+def test_a_draft_model_that_is_always_right_saves_steps(tiny_path: Path, llm: Llama) -> None:
+    plain = llm.generate_result([1, 5, 6], 60, GREEDY)
+    with Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=tiny_path) as drafting:
+        drafted = drafting.generate_result([1, 5, 6], 60, GREEDY)
+        assert drafted.token_ids == plain.token_ids
+        assert drafted.usage.accepted_tokens > 45  # all but near-ties
+        assert drafting.perf()["n_eval"] < 10
+        assert drafting.generate_result([1, 5, 6], 60, GREEDY, draft_tokens=0).usage.drafted_tokens == 0
+
+
+@pytest.mark.parametrize("arch", ["llama", "mamba"])
+def test_a_draft_model_that_is_wrong_changes_nothing(
+    make_tiny: MakeTiny, tiny_path: Path, arch: str, llm: Llama
+) -> None:
+    other = make_tiny(arch, seed=5, n_layer=1)
+    with Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=other) as drafting:
+        for _ in range(2):
+            for prompt in ([1, 5, 6], REPEATING):
+                drafted = drafting.generate_result(prompt, 60, GREEDY)
+                assert drafted.token_ids == llm.generate_result(prompt, 60, GREEDY).token_ids
+                assert drafted.usage.drafted_tokens > 60
+        follow = drafting.generate_result([50], 20, GREEDY, reset_kv_cache=False)
+        llm.generate_result(REPEATING, 60, GREEDY)
+        assert follow.token_ids == llm.generate_result([50], 20, GREEDY, reset_kv_cache=False).token_ids
+
+
+def test_batches_ask_the_draft_model(tiny_path: Path, other_path: Path, llm: Llama) -> None:
+    rows = [[1, 5 + i] for i in range(20)]
+    plain = llm.generate_batch(rows, max_tokens=20, sampling=GREEDY, logprobs=2)
+    with Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=other_path) as drafting:
+        drafted = drafting.generate_batch(rows, max_tokens=20, sampling=GREEDY)
+    for one, other in zip(plain, drafted, strict=True):
+        assert isinstance(one, GenerationResult)
+        assert isinstance(other, GenerationResult)
+        assert_same_but_for_near_ties(one, other)
+        assert other.usage.drafted_tokens > 0
+
+
+def test_a_closed_draft_model_fails_what_needs_it(tiny_path: Path, other_path: Path, llm: Llama) -> None:
+    draft = Llama(other_path, n_ctx=512, n_threads=1, verbose=False)
+    with Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=draft) as drafting:
+        assert drafting.generate("a", 9, GREEDY) == llm.generate("a", 9, GREEDY)
+        stream = drafting.generate_stream("a", 400, GREEDY)
+        next(stream)
+        draft.close()
+        with pytest.raises(GenerationError, match="draft model is closed") as caught:
+            list(stream)
+        assert caught.value.text
+        with pytest.raises(GenerationError, match="draft model is closed"):
+            drafting.generate("a", 9, GREEDY)
+        assert drafting.generate("a", 9, GREEDY, draft_tokens=0) == llm.generate("a", 9, GREEDY)
+    with pytest.raises(ClosedError):
+        Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=draft)
+
+
+def test_closing_leaves_a_draft_model_that_is_not_ours(tiny_path: Path, other_path: Path) -> None:
+    with Llama(other_path, n_ctx=512, n_threads=1, verbose=False) as draft:
+        Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=draft).close()
+        assert draft.generate("a", 3)
+
+
+def test_a_draft_model_for_another_vocabulary_is_refused(make_tiny: MakeTiny, tiny_path: Path) -> None:
+    llm = Llama(tiny_path, n_ctx=512, n_threads=1, verbose=False, draft_model=make_tiny("llama", n_vocab=1500))
+    with pytest.raises(ValidationError, match="1500"):
+        llm.generate("a", 3)
+    llm.close()
 
 
 def test_n_answers_share_the_prompt(llm: Llama) -> None:

@@ -24,7 +24,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_Fetch, PyErr_Restore, PyErr_SetObject
+from cpython.exc cimport PyErr_Clear, PyErr_Fetch, PyErr_Restore, PyErr_SetObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -38,6 +38,11 @@ from libcpp.vector cimport vector
 from .config import DEFAULT_SAMPLERS as _DEFAULT_SAMPLERS
 from .config import check_int
 from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
+
+
+cdef extern from "Python.h":
+    # Without the `except -1` of cpython.exc: what a signal handler raises waits until llama.cpp has returned.
+    int PyErr_CheckSignals()
 
 
 cdef extern from *:

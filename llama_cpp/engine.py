@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import copy
 import dataclasses
 import functools
 import logging
@@ -146,7 +147,7 @@ class Generation:
         if self._pieces:
             return self._pieces.popleft()
         if self._error is not None and not self._abandoned:
-            raise self._error
+            raise self.failure()
         raise StopIteration
 
     def has_news(self) -> bool:
@@ -166,9 +167,20 @@ class Generation:
         """
         self._wait(lambda: self.done)
         if self._error is not None:
-            raise self._error
+            raise self.failure()
         assert self._outcome is not None
         return self._engine.result(self.request, self._outcome)
+
+    def failure(self) -> LlamaError:
+        """Return a copy of the error that ended the generation.
+
+        A raised exception refers to the frames that it passed through, and so to this object: raising the original
+        would make a circle that keeps the model in memory.
+        """
+        assert self._error is not None
+        error = copy.copy(self._error)
+        error.__cause__ = self._error.__cause__
+        return error
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         try:
@@ -186,7 +198,8 @@ class Generation:
         """Cancel the generation, if it has not ended, and free its slot."""
         if not self.done:
             self._engine.abandon(self)
-            self._engine.sweep()
+            if not self._engine.context.forked:
+                self._engine.sweep()
 
     def __enter__(self) -> Self:
         return self
@@ -266,7 +279,7 @@ class Engine:
                 self._pump.start()
             self._wake_pump.set()
         if generation._error is not None:
-            raise generation._error
+            raise generation.failure()
         return generation
 
     def run_watched(self) -> None:
@@ -309,6 +322,7 @@ class Engine:
         """
         generation = Generation(self, request)
         generation.on_news = on_news
+        self._refuse_fork()
         self._check_size(request, len(request.tokens))
         with self._changed:
             if self._context.closed:
@@ -319,7 +333,7 @@ class Engine:
             else:
                 self._admit()
         if generation._error is not None and on_news is None:
-            raise generation._error
+            raise generation.failure()
         return generation
 
     def wait(self, ready: Callable[[], bool]) -> None:
@@ -328,12 +342,21 @@ class Engine:
         Raises:
             BaseException: what a signal handler raised.
         """
+        self._refuse_fork()
         with self._changed:
             while not ready():
                 if self._stepper is None and not self._guests:
                     self._step()
                 else:
                     self._sleep()
+
+    def _refuse_fork(self) -> None:
+        """Refuse to touch what threads of the parent process may have held when it forked."""
+        if self._context.forked:
+            raise ClosedError(
+                "this Llama belongs to the process that forked; load the model in the child, or use multiprocessing's "
+                '"spawn" start method'
+            )
 
     def _sleep(self) -> None:
         """Wait until another thread has taken a step."""
@@ -347,6 +370,7 @@ class Engine:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[_core.Context]:
         """Give the context between two steps, while no thread computes in it."""
+        self._refuse_fork()
         with self._changed:
             self._guests += 1
             try:
@@ -659,6 +683,7 @@ class Engine:
         Raises:
             LlamaError: if a generation is running.
         """
+        self._refuse_fork()
         with self._changed:
             if self._running:
                 raise LlamaError("a generation is running; let it end, or close its iterator, then clear the memory")
@@ -667,6 +692,8 @@ class Engine:
 
     def close(self) -> None:
         """Cancel everything and free the context."""
+        if self._context.forked:
+            return
         self._context.close()
         if self._draft is not None:
             self._draft.close()

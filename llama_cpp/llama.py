@@ -1156,6 +1156,7 @@ class Llama:
     def _require_open(self) -> None:
         if self._model.closed:
             raise ClosedError("this Llama is closed")
+        self._model.check()
 
     def _require_engine(self) -> Engine:
         self._require_open()

@@ -106,19 +106,26 @@ cdef class Context:
         native_log.tail.clear()
         native_log.muted = n_ctx_seq > 0  # llama.cpp would warn that no sequence should be as long as them all together
         what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
+        model.hold()
         try:
             with nogil:
                 self.ptr = llama_init_from_model(model.ptr, params)
+                native_log.muted = False
+            raise_interrupt(&self.interrupt)
+            if self.ptr == NULL:
+                raise LlamaError("it could not be made")
+            self.describe(config, n_ctx_seq, params.n_outputs_max)
+            self.make_threads()
+            model.children.add(self)
         except LlamaError as error:
-            take_assertion()
-            raise ModelLoadError(f"{what}: {error}") from None
+            raise ModelLoadError(native_message(f"{what}: {error}")) from None
         finally:
             native_log.muted = False
-        raise_interrupt(&self.interrupt)
-        take_assertion()
-        if self.ptr == NULL:
-            raise ModelLoadError(native_message(what))
-        model.children.add(self)
+            take_assertion()
+            model.drop()  # from here on, close() finds a child that is complete
+
+    cdef int describe(self, object config, int n_ctx_seq, int n_outputs_max) except -1:
+        """Read what the context has come to be."""
         self.memory = llama_get_memory(self.ptr)
         # llama.cpp rounds the sizes up to multiples of 256; what was asked for is what holds.
         self.n_ctx = config.n_ctx
@@ -128,10 +135,9 @@ cdef class Context:
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)
-        self.n_outputs_max = params.n_outputs_max or self.n_batch
-        self.n_threads = params.n_threads
-        self.n_threads_batch = params.n_threads_batch
-        self.make_threads()
+        self.n_outputs_max = n_outputs_max or self.n_batch
+        self.n_threads, self.n_threads_batch = config.threads()
+        return 0
 
     cdef int make_threads(self) except -1:
         """Give the context threads of its own, which ggml would otherwise start anew for every graph."""
@@ -175,15 +181,16 @@ cdef class Context:
             raise LlamaError("close() was called by a computation of the context itself; call it when that is over")
         if self.n_views:
             raise BufferError(f"{self.n_views} views of logits are alive; release them before close()")
-        self.halt()
-        self.free()
-
-    def halt(self):
-        """Stop what another thread computes here, wait for that, and refuse to compute ever after."""
         self.closing = True
-        while self.busy and self.born == fork_generation:
+        while self.busy:
             self.interrupt.stop = True
             time.sleep(0.0005)
+        self.free()
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one that made the context."""
+        return self.born != fork_generation
 
     cdef int alive(self) except -1:
         return check_alive(self.ptr, self.born, "context")
@@ -197,6 +204,7 @@ cdef class Context:
             raise BufferError(f"{self.n_views} views of logits are alive; release them before computing")
         if self.busy:
             raise LlamaError("the context is in use by another thread")
+        begin_native()
         self.busy = True
         self.epoch += 1
         self.busy_thread = PyThread_get_thread_ident()
@@ -206,6 +214,7 @@ cdef class Context:
 
     cdef void leave(self) noexcept:
         self.busy = False
+        end_native()
         if take_assertion():
             # llama.cpp stopped in the middle of things: freeing it could wait for threads that never answer.
             self.ptr = NULL
@@ -214,7 +223,7 @@ cdef class Context:
 
     @property
     def closed(self) -> bool:
-        return self.ptr == NULL
+        return self.ptr == NULL or self.closing
 
     @property
     def address(self) -> int:
@@ -428,6 +437,7 @@ cdef str decode_failure(int rc, int n_tokens):
     return f"llama_decode failed with {rc} on a batch of {n_tokens} tokens"
 
 
+@cython.no_gc_clear  # its buffers are counted by the context, and given back to it
 cdef class LogitsView:
     """One row of logits as a read-only float32 buffer of shape (n_vocab,), e.g. for numpy.asarray.
 

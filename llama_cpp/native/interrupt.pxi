@@ -25,7 +25,7 @@ cdef cbool poll(void * data) noexcept nogil:
 
 cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
     cdef int64_t now, elapsed
-    if interrupt.stop:
+    if interrupt.stop or exiting:
         return True
     if interrupt.countdown > 0:
         interrupt.countdown -= 1

@@ -330,7 +330,7 @@ cdef class DecodeLoop:
                     again = self.step()
                     steps += 1
             raise_interrupt(&self.context.interrupt)
-            if self.context.closing:
+            if self.context.closing or exiting:
                 raise ClosedError("the context was closed while it was computing")
         finally:
             self.wake = False
@@ -346,7 +346,7 @@ cdef class DecodeLoop:
             again = False  # who closes it waits for that
         cdef int rc
         # What stop was set for has been seen to, unless Python wants to raise or to close.
-        self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing
+        self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing or exiting
         if self.context.interrupt.stop or not self.fill():
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
@@ -660,6 +660,8 @@ cdef class DecodeLoop:
     cdef void end(self, Slot * slot, Finish finish) noexcept nogil:
         slot.phase = ENDED
         slot.finish = finish
+        if finish >= CANCELLED:  # a partial text, which the rest of a character could have followed
+            slot.text.resize(slot.text.size() - unfinished_character(slot.text))
         slot.n_safe = slot.text.size()
         slot.t_end_us = ggml_time_us()
         if finish != STOP_TEXT:

@@ -62,6 +62,8 @@ cdef class Model:
 
     cdef llama_model * ptr
     cdef int born
+    cdef bint closing
+    cdef int users        # calls under way that use it without the GIL
     cdef object children  # contexts, which must be freed before the weights they point to
     cdef readonly str path
     cdef object __weakref__
@@ -86,12 +88,15 @@ cdef class Model:
         params.progress_callback_user_data = &interrupt
         native_log.tail.clear()
         cdef const char * c_path = path
+        begin_native()
         try:
             with nogil:
                 self.ptr = llama_model_load_from_file(c_path, params)
         except LlamaError as error:
             take_assertion()
             raise ModelLoadError(f"cannot load {self.path!r}: {error}") from None
+        finally:
+            end_native()
         native_log.muted = False
         raise_interrupt(&interrupt)
         take_assertion()
@@ -108,24 +113,47 @@ cdef class Model:
         """Close the contexts made from this model, then free it (llama_model_free). May be called again."""
         if self.ptr == NULL or self.born != fork_generation:
             return
-        for child in list(self.children):
-            child.close()
+        self.closing = True
+        try:
+            while self.users > 0:
+                time.sleep(0.0005)
+            for child in list(self.children):
+                child.close()
+        except BaseException:  # a living view of logits, or Ctrl-C
+            self.closing = False
+            raise
         cdef llama_model * ptr = self.ptr
+        if ptr == NULL:
+            return  # another thread was faster
         self.ptr = NULL
         with nogil:
             llama_model_free(ptr)
 
-    def halt(self):
-        """Stop what is computed with this model, wait for that, and refuse to compute ever after."""
-        for child in list(self.children):
-            child.halt()
-
     cdef int alive(self) except -1:
-        return check_alive(self.ptr, self.born, "model")
+        return check_alive(NULL if self.closing else self.ptr, self.born, "model")
+
+    cdef int hold(self) except -1:
+        """Keep close() waiting while the model is used without the GIL, until drop()."""
+        self.alive()
+        begin_native()
+        self.users += 1
+        return 0
+
+    cdef void drop(self) noexcept:
+        self.users -= 1
+        end_native()
+
+    def check(self):
+        """Make sure that the model can be used.
+
+        Raises:
+            ClosedError: if it is closed, or belongs to the parent of a forked process.
+        """
+        self.alive()
 
     @property
     def closed(self) -> bool:
-        return self.ptr == NULL
+        return self.ptr == NULL or self.closing
 
     @property
     def address(self) -> int:

@@ -5,6 +5,8 @@ cdef bint log_enabled = False          # read without the GIL; off once the inte
 cdef int log_min_level = GGML_LOG_LEVEL_ERROR
 cdef int fork_generation = 0           # how many forks lie between the first process and this one
 cdef unsigned long main_thread = threading.main_thread().ident
+cdef int native_calls = 0              # calls into llama.cpp that are under way in any thread
+cdef cbool exiting = False             # stops them; read without the GIL
 cdef bint backend_ready = False
 cdef object live_models = weakref.WeakSet()
 
@@ -43,18 +45,37 @@ def set_log_sink(sink, int min_level):
     log_enabled = sink is not None
 
 
+cdef int begin_native() except -1:
+    """Count a call into llama.cpp that releases the GIL; every one ends with end_native."""
+    global native_calls
+    if exiting:
+        raise ClosedError("the interpreter is exiting")
+    native_calls += 1
+    return 0
+
+
+cdef void end_native() noexcept:
+    global native_calls
+    native_calls -= 1
+
+
 @atexit.register
 def _at_exit():
-    """Leave nothing running, or calling into Python, when the interpreter goes; memory is left to the system."""
-    global log_enabled
+    """Leave nothing running, or calling into Python, when the interpreter goes; memory is left to the system.
+
+    A thread that wants the GIL back after that is ended where it stands, which C++ frames do not survive.
+    """
+    global exiting, log_enabled
+    exiting = True
+    while native_calls > 0:
+        time.sleep(0.0005)
     log_enabled = False
-    for model in list(live_models):
-        model.halt()
 
 
 def _after_fork_in_child():
-    global fork_generation, main_thread
+    global fork_generation, main_thread, native_calls
     fork_generation += 1
+    native_calls = 0  # those of threads that are not here
     main_thread = threading.main_thread().ident
 
 

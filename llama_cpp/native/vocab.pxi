@@ -43,17 +43,23 @@ cdef class Vocab:
         """
         cdef vector[llama_token] tokens
         cdef const char * c_text = text
-        cdef int32_t size, n
-        self.alive()
+        cdef int32_t size, n = -1
         if len(text) > INT32_MAX - 16:
             raise ValidationError(f"text of {len(text)} bytes is too long to tokenize; split it")
         size = <int32_t> len(text)
-        with nogil:
-            tokens.resize(size + 8)
-            n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
-            if n < 0 and n != INT32_MIN:
-                tokens.resize(-n)
+        self.model.hold()
+        try:
+            with nogil:
+                tokens.resize(size + 8)
                 n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
+                if n < 0 and n != INT32_MIN:
+                    tokens.resize(-n)
+                    n = llama_tokenize(
+                        self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special
+                    )
+        finally:
+            self.model.drop()
+        take_assertion()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
@@ -68,20 +74,23 @@ cdef class Vocab:
         """
         cdef vector[llama_token] ids
         cdef vector[char] text
-        cdef int32_t count, n
-        self.alive()
+        cdef int32_t count, n = -1
         copy_tokens(tokens, self.n_tokens, ids)
         count = <int32_t> ids.size()
-        with nogil:
-            text.resize(8 * count + 64)
-            n = llama_detokenize(
-                self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
-            )
-            if n < 0:
-                text.resize(-n)
+        self.model.hold()
+        try:
+            with nogil:
+                text.resize(8 * count + 64)
                 n = llama_detokenize(
                     self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
                 )
+                if n < 0:
+                    text.resize(-n)
+                    n = llama_detokenize(
+                        self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
+                    )
+        finally:
+            self.model.drop()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not detokenize {count} tokens"))
         return PyBytes_FromStringAndSize(text.data(), n)

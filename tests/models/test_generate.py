@@ -1,0 +1,231 @@
+"""generate and its kin on tiny models of every kind, and on a real one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaConfig, SamplingParams, _core
+from tests.conftest import MakeTiny
+
+GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
+ARCHITECTURES = ["llama", "qwen3", "gemma3", "gpt-oss", "mamba", "jamba"]
+
+
+@pytest.fixture
+def llm(tiny_path: Path) -> Iterator[Llama]:
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as instance:
+        yield instance
+
+
+def test_real_text(smollm2_path: Path) -> None:
+    with Llama(smollm2_path, n_ctx=512, n_threads=1, verbose=False) as llm:
+        text = llm.generate("The capital of France is", 8, GREEDY)
+        assert "Paris" in text
+        assert "".join(llm.generate_stream("The capital of France is", 8, GREEDY)) == text
+        assert llm.n_vocab() == 49152
+        assert llm.metadata["general.architecture"] == "llama"
+        assert "im_start" in llm.get_chat_template()
+        tokens = llm.tokenize("Grüße, 世界 😀")
+        assert llm.detokenize(tokens) == "Grüße, 世界 😀"
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_an_answer_depends_on_nothing_before_it(make_tiny: MakeTiny, arch: str) -> None:
+    path = make_tiny(arch)
+    with Llama(path, n_ctx=512, n_threads=1, verbose=False) as llm:
+        first = llm.generate_result("one prompt", 60, GREEDY, logprobs=0)
+        llm.generate("something else entirely", 100, seed=1)
+        llm.generate(" and more of it", 30, seed=2, reset_kv_cache=False)
+        again = llm.generate_result("one prompt", 60, GREEDY, logprobs=0)
+    assert again.token_ids == first.token_ids
+    assert again.logprobs == first.logprobs  # to the bit
+    with Llama(path, n_ctx=512, n_threads=1, verbose=False) as fresh:
+        assert fresh.generate_result("one prompt", 60, GREEDY, logprobs=0).logprobs == first.logprobs
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("swa_full", [True, False])
+def test_appending_gives_what_one_sequence_gives(make_tiny: MakeTiny, arch: str, swa_full: bool) -> None:
+    with Llama(make_tiny(arch), n_ctx=512, n_threads=1, verbose=False, swa_full=swa_full) as llm:
+        head = [1, *range(40, 120)]
+        first = llm.generate_result(head, 20, GREEDY)
+        second = llm.generate_result([200, 201], 20, GREEDY, reset_kv_cache=False)
+        whole = [*head, *first.token_ids, 200, 201]
+        assert second.usage.prompt_tokens == len(whole)
+        assert second.token_ids == llm.generate_result(whole, 20, GREEDY).token_ids
+        if arch in ("llama", "qwen3"):
+            assert second.usage.cached_tokens == len(whole) - 3  # the last token of the first answer is new, too
+
+
+def test_appended_text_gets_no_second_bos(llm: Llama) -> None:
+    llm.generate("a", 3, GREEDY)
+    result = llm.generate_result("b", 1, GREEDY, reset_kv_cache=False)
+    assert result.usage.prompt_tokens == llm.n_tokens("a", True) + 3 + llm.n_tokens("b")
+    llm.reset()
+    assert llm.generate_result("b", 1, GREEDY, reset_kv_cache=False).usage.prompt_tokens == llm.n_tokens("b", True)
+
+
+def test_what_a_stop_string_cut_off_is_not_in_the_sequence(llm: Llama) -> None:
+    plain = llm.generate_result("a", 10, GREEDY)
+    stop = llm.token_to_piece(plain.token_ids[5])
+    cut = llm.generate_result("a", 10, GREEDY, stop=[stop])
+    kept = llm.tokenize("a") + cut.token_ids[: cut.token_ids.index(plain.token_ids[5])]
+    follow = llm.generate_result([77], 5, GREEDY, reset_kv_cache=False)
+    assert follow.token_ids == llm.generate_result([*kept, 77], 5, GREEDY).token_ids
+
+
+def test_a_prompt_longer_than_a_batch_is_computed_in_chunks(tiny_path: Path) -> None:
+    prompt = [1, *range(5, 205)]
+    texts = []
+    for n_batch, n_ubatch in ((256, 256), (64, 64), (64, 16), (7, 7), (1, 1)):
+        with Llama(tiny_path, n_ctx=256, n_batch=n_batch, n_ubatch=n_ubatch, n_threads=1, verbose=False) as llm:
+            texts.append(llm.generate_result(prompt, 20, GREEDY).token_ids)
+    assert texts == [texts[0]] * 5
+
+
+def test_a_prompt_that_does_not_fit_leaves_the_sequence_alone(llm: Llama) -> None:
+    llm.generate("start", 5, GREEDY)
+    expected = llm.generate_result(" more", 5, GREEDY, reset_kv_cache=False)
+    llm.generate("start", 5, GREEDY)
+    with pytest.raises(ContextFullError, match="256") as caught:
+        llm.generate([5] * 300, 5)
+    assert (caught.value.n_tokens, caught.value.n_ctx) == (300, 256)
+    with pytest.raises(ContextFullError) as caught:
+        llm.generate([5] * 250, 5, reset_kv_cache=False)
+    assert caught.value.n_tokens > 256
+    assert llm.generate_result(" more", 5, GREEDY, reset_kv_cache=False).token_ids == expected.token_ids
+
+
+def test_a_full_context_ends_the_generation(llm: Llama, caplog: pytest.LogCaptureFixture) -> None:
+    result = llm.generate_result([1, 5, 6], None, GREEDY)
+    assert result.finish_reason == "length"
+    assert len(result.token_ids) == 256 - 3 + 1
+    assert not caplog.records
+    assert llm.generate_result([1, 5, 6], 1000, GREEDY).token_ids == result.token_ids
+    assert "256" in caplog.text
+    caplog.clear()
+    assert llm.generate_result([1, 5, 6], 254, GREEDY).finish_reason == "length"
+    assert not caplog.records
+    assert len(llm.generate_result([5] * 256, 3, GREEDY).token_ids) == 1
+
+
+def test_seeds(llm: Llama) -> None:
+    hot = SamplingParams(temperature=1.5)
+    assert llm.generate("a", 20, hot, seed=1) == llm.generate("a", 20, hot, seed=1)
+    assert len({llm.generate("a", 20, hot, seed=seed) for seed in range(8)}) == 8
+    assert len({llm.generate("a", 20, hot) for _ in range(4)}) == 4
+    result = llm.generate_result("a", 20, hot)
+    assert llm.generate("a", 20, hot, seed=result.seed) == result.text
+    assert llm.generate("a", 20, SamplingParams(temperature=1.5, seed=1)) == llm.generate("a", 20, hot, seed=1)
+
+
+def test_the_frequency_of_tokens_is_their_probability(tiny_path: Path) -> None:
+    every = SamplingParams(temperature=1.0, top_k=0, top_p=1.0, repeat_penalty=1.0)
+    with Llama(tiny_path, n_ctx=64, n_threads=1, verbose=False) as llm:
+        rows = [{"prompt": [1, 5], "seed": seed} for seed in range(3000)]
+        drawn = [row.token_ids[0] for row in llm.generate_batch(rows, max_tokens=1, sampling=every)]  # type: ignore[union-attr]
+        probabilities = np.exp([score.total for score in llm.score([1, 5], [[token] for token in range(2000)])])
+    likely = np.argsort(probabilities)[-20:]
+    for token in likely:
+        expected = 3000 * probabilities[token]
+        assert abs(drawn.count(token) - expected) < 5 * math.sqrt(expected) + 1
+
+
+def test_echo_and_log_probabilities_have_the_shape_of_openai(llm: Llama) -> None:
+    plain = llm.generate("the quick brown", 8, GREEDY)
+    assert llm.generate("the quick brown", 8, GREEDY, echo=True) == "the quick brown" + plain
+    completion = llm.generate("the quick brown", 8, GREEDY, echo=True, logprobs=3)
+    assert isinstance(completion, dict)
+    (choice,) = completion["choices"]
+    assert choice["text"] == "the quick brown" + plain
+    logprobs = choice["logprobs"]
+    n_prompt = completion["usage"]["prompt_tokens"]
+    assert completion["usage"]["completion_tokens"] == 8
+    assert [len(values) for values in logprobs.values()] == [n_prompt + 8] * 4
+    assert logprobs["token_logprobs"][0] is None
+    assert logprobs["token_logprobs"][1:n_prompt] == pytest.approx(
+        llm.logprobs("the quick brown").token_logprobs[1:], abs=0.02
+    )
+    for token, value, top in list(zip(*list(logprobs.values())[:3], strict=True))[1:]:
+        assert 3 <= len(top) <= 4
+        assert top[token] == value
+        assert max(top.values()) <= 0.0
+    for token, offset in list(zip(logprobs["tokens"], logprobs["text_offset"], strict=True))[n_prompt:]:
+        if "\ufffd" not in token:
+            assert choice["text"][offset : offset + len(token)] == token
+
+
+def test_log_probabilities_are_those_of_the_model(llm: Llama, tiny_path: Path) -> None:
+    config = LlamaConfig(tiny_path, n_ctx=256, n_threads=1)
+    model = _core.Model(config)
+    context = _core.Context(model, config)
+    batch = _core.Batch(8)
+    for position, token in enumerate([1, 5, 6]):
+        batch.add(token, position, [0], position == 2)
+    context.decode(batch)
+    row = np.array(context.logits(2), dtype=np.float64)
+    expected = row - np.logaddexp.reduce(row)
+    result = llm.generate_result([1, 5, 6], 1, SamplingParams(temperature=0.5, repeat_penalty=2.0), logprobs=10, seed=4)
+    assert result.logprobs is not None
+    assert result.logprobs["token_logprobs"][0] == pytest.approx(expected[result.token_ids[0]], abs=1e-4)
+    top = result.logprobs["top_logprobs"][0]
+    assert top is not None
+    assert sorted(top.values(), reverse=True)[:8] == pytest.approx(np.sort(expected)[::-1][:8], abs=1e-4)
+    model.close()
+
+
+def test_streamed_log_probabilities_come_last(llm: Llama) -> None:
+    *texts, last = llm.generate("a", 6, GREEDY, logprobs=1, stream=True)
+    assert "".join(chunk["choices"][0]["text"] for chunk in texts) == llm.generate("a", 6, GREEDY)
+    assert len({chunk["id"] for chunk in [*texts, last]}) == 1
+    whole = llm.generate("a", 6, GREEDY, logprobs=1)
+    assert last["choices"][0]["logprobs"] == whole["choices"][0]["logprobs"]
+    assert last["choices"][0]["finish_reason"] == "length"
+
+
+def test_results_say_what_happened(llm: Llama) -> None:
+    result = llm.generate_result("the quick", 7, GREEDY)
+    assert isinstance(result, GenerationResult)
+    assert result.usage.prompt_tokens == llm.n_tokens("the quick", True)
+    assert (result.usage.completion_tokens, result.usage.cached_tokens) == (7, 0)
+    assert result.usage.total_tokens == result.usage.prompt_tokens + 7
+    assert result.timings.prompt_ms > 0
+    assert result.timings.generation_ms > 0
+
+
+def test_perf_counts_what_was_computed(llm: Llama) -> None:
+    llm.perf_reset()
+    llm.generate([1, 5, 6, 7], 11, GREEDY)
+    perf = llm.perf()
+    assert (perf["n_p_eval"], perf["n_eval"]) == (4, 10)
+    assert perf["t_p_eval_ms"] > 0
+    assert perf["t_eval_ms"] > 0
+    llm.perf_reset()
+    assert llm.perf()["n_eval"] <= 1  # llama.cpp never says 0
+
+
+def test_half_read_streams_go_on_together(tiny_path: Path) -> None:
+    for n_seq_max in (1, 2):
+        with Llama(tiny_path, n_ctx=512, n_seq_max=n_seq_max, n_threads=1, verbose=False) as llm:
+            expected = [llm.generate(prompt, 30, GREEDY) for prompt in "ab"]
+            one, other = llm.generate_stream("a", 30, GREEDY), llm.generate_stream("b", 30, GREEDY)
+            texts = [next(one), next(other)]
+            for text in one:
+                texts[0] += text
+            texts[1] += "".join(other)
+            assert texts == expected
+
+
+def test_threads_get_what_single_calls_get(tiny_path: Path) -> None:
+    for n_seq_max in (1, 4):
+        with Llama(tiny_path, n_ctx=256 * n_seq_max, n_seq_max=n_seq_max, n_threads=1, verbose=False) as llm:
+            expected = {str(i): llm.generate(str(i), 20, GREEDY) for i in range(8)}
+            with ThreadPoolExecutor(8) as threads:
+                answers = list(threads.map(lambda prompt, llm=llm: llm.generate(prompt, 20, GREEDY), expected))
+            assert answers == list(expected.values())

@@ -15,6 +15,7 @@ runs, by an exception thrown from ggml's abort callback; what it happened to is 
 
 import atexit
 import os
+import sys
 import threading
 import time
 import weakref
@@ -43,6 +44,7 @@ from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, Va
 cdef extern from "Python.h":
     # Without the `except -1` of cpython.exc: what a signal handler raises waits until llama.cpp has returned.
     int PyErr_CheckSignals()
+    void PyErr_SetInterrupt()
 
 
 cdef extern from *:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import ValidationError
 
 INT32_MAX = 2**31 - 1
+FLOAT_MAX = 3.4e38  # a C float
 MAX_THREADS = 512  # GGML_MAX_N_THREADS
 DEFAULT_N_BATCH = 2048
 RANDOM_SEEDS = (None, -1, 0xFFFFFFFF)
+
+T = TypeVar("T")
 
 # Names are those of llama.cpp's command-line tools, numbers those of ggml.h and llama.h.
 CACHE_TYPES = {
@@ -100,7 +104,7 @@ def check_int(name: str, value: object, low: int, high: int = INT32_MAX) -> None
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValidationError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
     if not low <= value <= high:
-        raise ValidationError(f"{name} must be between {low} and {high}, got {value}")
+        raise ValidationError(f"{name} must be between {low} and {high}, got {_number(value)}")
 
 
 def check_float(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
@@ -111,10 +115,31 @@ def check_float(name: str, value: object, low: float = -math.inf, high: float = 
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValidationError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
-    if not math.isfinite(value):
-        raise ValidationError(f"{name} must be a finite number, got {value}")
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # an int beyond what a float can hold
+        finite = False
+    if not finite:
+        raise ValidationError(f"{name} must be a finite number, got {_number(value)}")
     if not low <= value <= high:
         raise ValidationError(f"{name} must be between {low:g} and {high:g}, got {value}")
+
+
+def _number(value: int | float) -> str:
+    try:
+        return str(value)
+    except ValueError:  # Python writes no ints of more than some thousand digits
+        return "a number of thousands of digits"
+
+
+def check_list(name: str, value: object) -> None:
+    """Refuse what is no list, tuple or the like; a str is none.
+
+    Raises:
+        ValidationError: with the name and the value.
+    """
+    if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, Sequence):
+        raise ValidationError(f"{name} must be a list, got {value!r}")
 
 
 def check_bool(name: str, value: object) -> None:
@@ -163,6 +188,30 @@ def enum_value(name: str, value: object, names: Mapping[str, int]) -> int:
     raise ValidationError(f"{name} must be one of {known}; got {value!r}")
 
 
+def refuse_unknown(what: str, unknown: Collection[str], known: Collection[str]) -> None:
+    """Refuse all names, and say which known one is nearest to the first of them.
+
+    Raises:
+        ValidationError: if there is a name.
+    """
+    if unknown:
+        check_known(what, unknown, set(known) - set(unknown))
+
+
+def _refusing_unknown_fields(kind: type[T]) -> type[T]:
+    """Let a dataclass refuse unknown fields as everything else does, and not with a TypeError."""
+    init: Any = kind.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **fields: Any) -> None:
+        check_known(f"{kind.__name__} field", fields, kind.__dataclass_fields__)  # type: ignore[attr-defined]
+        init(self, *args, **fields)
+
+    kind.__init__ = __init__  # type: ignore[misc]
+    return kind
+
+
+@_refusing_unknown_fields
 @dataclass
 class LlamaConfig:
     """How a model is loaded and its context is made (llama_model_params and llama_context_params).
@@ -296,27 +345,33 @@ class LlamaConfig:
         for name, names in self._ENUMS.items():
             self.enum(name, names)
         for name in ("rope_freq_base", "rope_freq_scale"):
-            check_float(name, getattr(self, name), 0.0)
+            check_float(name, getattr(self, name), 0.0, FLOAT_MAX)
         for name in ("yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow"):
-            check_float(name, getattr(self, name))
+            check_float(name, getattr(self, name), -FLOAT_MAX, FLOAT_MAX)
         for field in dataclasses.fields(self):
             if field.type == "bool":
                 check_bool(field.name, getattr(self, field.name))
         if self.chat_format is not None and not isinstance(self.chat_format, str):
             raise ValidationError(f"chat_format must be a str or None, got {self.chat_format!r}")
-        for index, share in enumerate(self.tensor_split or ()):
-            check_float(f"tensor_split[{index}]", share, 0.0)
-        for key, value in (self.kv_overrides or {}).items():
-            self._check_override(key, value)
+        if self.tensor_split is not None:
+            check_list("tensor_split", self.tensor_split)
+            for index, share in enumerate(self.tensor_split):
+                check_float(f"tensor_split[{index}]", share, 0.0, FLOAT_MAX)
+        if self.kv_overrides is not None:
+            if not isinstance(self.kv_overrides, Mapping):
+                raise ValidationError(f"kv_overrides must be a dict, got {self.kv_overrides!r}")
+            for key, value in self.kv_overrides.items():
+                self._check_override(key, value)
 
     @staticmethod
-    def _check_override(key: object, value: object) -> None:
+    def _check_override(key: str, value: object) -> None:
         # 127 bytes and a final NUL are what llama_model_kv_override has room for.
-        if not isinstance(key, str) or not 0 < len(key.encode()) < 128:
+        if not 0 < len(check_text("a key of kv_overrides", key)) < 128:
             raise ValidationError(f"a key of kv_overrides must be a str of 1 to 127 bytes, got {key!r}")
         if isinstance(value, str):
-            if len(value.encode()) > 127:
-                raise ValidationError(f"kv_overrides[{key!r}] must have at most 127 bytes, got {len(value.encode())}")
+            size = len(check_text(f"kv_overrides[{key!r}]", value))
+            if size > 127:
+                raise ValidationError(f"kv_overrides[{key!r}] must have at most 127 bytes, got {size}")
         elif isinstance(value, int):
             check_int(f"kv_overrides[{key!r}]", int(value), -(2**63), 2**63 - 1)
         elif isinstance(value, float):
@@ -327,7 +382,9 @@ class LlamaConfig:
     def enum(self, name: str, names: Mapping[str, int] | None = None) -> int:
         """Return the number that llama.h gives to the value of an enum field (-1 where None leaves it to the model)."""
         value = getattr(self, name)
-        return -1 if value is None else enum_value(name, value, names or self._ENUMS[name])
+        if value is None and getattr(type(self), name) is None:
+            return -1
+        return enum_value(name, value, names or self._ENUMS[name])
 
     def threads(self) -> tuple[int, int]:
         """Return the numbers of threads for generation and for prompts, defaults filled in."""
@@ -340,6 +397,7 @@ class LlamaConfig:
         return n_batch, min(self.n_ubatch or n_batch, n_batch)
 
 
+@_refusing_unknown_fields
 @dataclass
 class SamplingParams:
     """How the next token is chosen; a value that requests share (llama_sampler_init_*).
@@ -454,16 +512,14 @@ class SamplingParams:
         check_int("dry_penalty_last_n", self.dry_penalty_last_n, -1)
         check_int("mirostat", self.mirostat, 0, 2)
         check_seed("seed", self.seed)
-        if isinstance(self.dry_sequence_breakers, str):
-            raise ValidationError("dry_sequence_breakers must be a list of str, got one str")
+        check_list("dry_sequence_breakers", self.dry_sequence_breakers)
         for breaker in self.dry_sequence_breakers:
             check_text("dry_sequence_breakers", breaker)
             if not breaker:
                 raise ValidationError("dry_sequence_breakers may hold no empty str")
         self._check_logit_bias()
         if self.samplers is not None:
-            if isinstance(self.samplers, str):
-                raise ValidationError(f"samplers must be a list of names, got {self.samplers!r}")
+            check_list("samplers", self.samplers)
             check_known("sampler", self.samplers, KNOWN_SAMPLERS)
             if len(set(self.samplers)) != len(self.samplers):
                 raise ValidationError(f"samplers names one twice: {list(self.samplers)}")
@@ -476,7 +532,7 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             check_int("a token id of logit_bias", token, 0)
             if bias != -math.inf:
-                check_float(f"logit_bias[{token}]", bias)
+                check_float(f"logit_bias[{token}]", bias, -FLOAT_MAX, FLOAT_MAX)
 
 
 def check_text(name: str, value: object) -> bytes:

@@ -23,6 +23,7 @@ from .config import (
     check_known,
     check_seed,
     check_text,
+    refuse_unknown,
     replace,
 )
 from .engine import (
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
+MAX_TIMEOUT = 1e9  # seconds
 DEFAULT_DRAFT_TOKENS = 8
 MAX_DRAFT_TOKENS = 64
 LogitsProcessors = LogitsProcessor | Sequence[LogitsProcessor] | None
@@ -286,7 +288,7 @@ class Llama:
             GenerationTimeoutError: if the timeout is over; `.text` has what there was until then.
             GenerationError: if llama.cpp fails; likewise.
         """
-        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         request = self._request(
             prompt,
@@ -340,7 +342,7 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it, for the arguments at once and for the rest while iterating.
         """
-        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
             prompt,
             max_tokens,
@@ -383,7 +385,7 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it.
         """
-        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
             prompt,
             max_tokens,
@@ -492,7 +494,7 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it.
         """
-        check_known("argument", unknown, (*_BATCH_KEYWORDS, "n", "best_of"))
+        refuse_unknown("argument", unknown, (*_BATCH_KEYWORDS, "n", "best_of"))
         check_int("n", n, 1)
         count = n if best_of is None else best_of
         check_int("best_of", count, n)
@@ -544,7 +546,7 @@ class Llama:
         Raises:
             LlamaError: as `generate_batch` has it.
         """
-        check_known("argument", unknown, _BATCH_KEYWORDS)
+        refuse_unknown("argument", unknown, _BATCH_KEYWORDS)
         _check_on_error(on_error)
         check_bool("progress", progress)
         check_bool("share_prefix", share_prefix)
@@ -659,7 +661,7 @@ class Llama:
         """
         import asyncio
 
-        check_known("argument", unknown, _GENERATE_KEYWORDS)
+        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         if stream and (logprobs is not None or echo):
             raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
@@ -773,18 +775,21 @@ class Llama:
         check_bool("echo", echo)
         check_bool("reset_kv_cache", reset_kv_cache)
         check_seed("seed", seed)
-        if max_tokens is not None and max_tokens != -1:
-            check_int("max_tokens", max_tokens, 1)
+        if max_tokens is not None:
+            check_int("max_tokens", max_tokens, -1)
+            if max_tokens == 0:
+                raise ValidationError("max_tokens must be at least 1, or -1 or None for no limit; got 0")
         if logprobs is not None:
             check_int("logprobs", logprobs, 0, self.n_vocab())
         if timeout is not None:
-            check_float("timeout", timeout, 0.0)
+            check_float("timeout", timeout, 0.0, MAX_TIMEOUT)
             if timeout == 0.0:
                 raise ValidationError("timeout must be above 0 seconds; None is no limit")
         if draft_tokens is None:
             draft_tokens = DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
         check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
         params = _check_sampling(sampling) or self._sampling
+        check_seed("sampling.seed", params.seed)
         stops, stop_tokens = self._check_stop(stop)
         continues = not reset_kv_cache and self._require_engine().holds_tokens()
         return Request(
@@ -1180,7 +1185,8 @@ def _check_file(path: str | os.PathLike[str]) -> None:
     name = os.fspath(path)
     if not name:
         raise ValidationError("model_path is missing; give the path of a GGUF file")
-    check_text("model_path", name)
+    if "\0" in name:
+        raise ValidationError(f"model_path holds a NUL character: {name!r}")
     if os.path.isdir(name):
         raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
     try:

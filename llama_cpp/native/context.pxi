@@ -205,6 +205,7 @@ cdef class Context:
         if self.busy:
             raise LlamaError("the context is in use by another thread")
         begin_native()
+        take_assertion()  # one that concerned something else
         self.busy = True
         self.epoch += 1
         self.busy_thread = PyThread_get_thread_ident()

@@ -194,6 +194,12 @@ cdef class DecodeLoop:
         for stop in stops:
             slot.stops.push_back(stop)
             slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
+        self.context.enter()
+        try:
+            # The logits that score the first token are those of the one before it.
+            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, reuse or share, share)
+        finally:
+            self.context.leave()
         if processor is not None:
             PyObject_GetBuffer(scores, &slot.scores, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
             if slot.scores.format != b"f" or slot.scores.len != <Py_ssize_t> (vocab.n_tokens * sizeof(float)):
@@ -202,12 +208,6 @@ cdef class DecodeLoop:
                 raise ValidationError(f"scores must be a float32 array of shape ({vocab.n_tokens},)")
         self.processors[index] = processor
         self.failures[index] = None
-        self.context.enter()
-        try:
-            # The logits that score the first token are those of the one before it.
-            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, reuse or share, share)
-        finally:
-            self.context.leave()
         slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size()
         slot.limited = 0 <= max_tokens <= slot.n_max
         if slot.limited:
@@ -242,7 +242,8 @@ cdef class DecodeLoop:
         slot.t_first_us = slot.t_end_us = 0
         self.samplers[index] = sampler
         for i in range(max(0, slot.n_prompt - sampler.n_recent), slot.n_prompt):
-            llama_sampler_accept(sampler.chain, slot.tokens[i])
+            for recalling in sampler.recalling:
+                llama_sampler_accept(recalling, slot.tokens[i])
         slot.phase = RUNNING
         return slot.n_cached
 
@@ -722,6 +723,10 @@ cdef class DecodeLoop:
         cdef size_t start = slot.n_read
         slot.n_read = slot.n_safe
         return PyUnicode_DecodeUTF8(slot.text.data() + start, slot.n_safe - start, b"replace")
+
+    def free(self, int index) -> bool:
+        """Tell whether a slot can be started."""
+        return self.slot(index).phase == FREE
 
     def ended(self, int index) -> bool:
         """Tell whether a slot's generation has come to its end."""

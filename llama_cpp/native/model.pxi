@@ -63,7 +63,7 @@ cdef class Model:
     cdef llama_model * ptr
     cdef int born
     cdef bint closing
-    cdef int users        # calls under way that use it without the GIL
+    cdef list holders     # threads with calls under way that use it without the GIL
     cdef object children  # contexts, which must be freed before the weights they point to
     cdef readonly str path
     cdef object __weakref__
@@ -77,6 +77,7 @@ cdef class Model:
         self.ptr = NULL
         self.born = fork_generation
         self.children = weakref.WeakSet()
+        self.holders = []
         self.path = os.fspath(config.model_path)
         path = os.fsencode(self.path)
         if b"\0" in path:
@@ -102,6 +103,7 @@ cdef class Model:
         take_assertion()
         if self.ptr == NULL:
             raise ModelLoadError(native_message(f"cannot load {self.path!r}"))
+        self.check_metadata()
         live_models.add(self)
 
     def __dealloc__(self):
@@ -109,13 +111,22 @@ cdef class Model:
             with nogil:
                 llama_model_free(self.ptr)
 
+    cdef int check_metadata(self) except -1:
+        """Refuse values that ggml asserts on in its own threads, where no exception could leave it."""
+        for key, value in self.metadata().items():
+            if key.endswith(("layer_norm_rms_epsilon", "layer_norm_epsilon")) and not float(value) >= 0.0:
+                raise ModelLoadError(f"cannot load {self.path!r}: {key} is {value}, and must not be negative")
+        return 0
+
     def close(self):
         """Close the contexts made from this model, then free it (llama_model_free). May be called again."""
         if self.ptr == NULL or self.born != fork_generation:
             return
+        if PyThread_get_thread_ident() in self.holders:
+            raise LlamaError("close() was called by a call on the model itself; call it when that is over")
         self.closing = True
         try:
-            while self.users > 0:
+            while self.holders:
                 time.sleep(0.0005)
             for child in list(self.children):
                 child.close()
@@ -136,11 +147,11 @@ cdef class Model:
         """Keep close() waiting while the model is used without the GIL, until drop()."""
         self.alive()
         begin_native()
-        self.users += 1
+        self.holders.append(PyThread_get_thread_ident())
         return 0
 
     cdef void drop(self) noexcept:
-        self.users -= 1
+        self.holders.remove(PyThread_get_thread_ident())
         end_native()
 
     def check(self):

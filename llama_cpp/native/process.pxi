@@ -30,8 +30,18 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
 
 
 cdef void emit_log(int level, string line) noexcept:
-    if log_sink is not None:
+    if log_sink is None:
+        return
+    try:
         log_sink(level, (<bytes> line).decode("utf-8", "replace"))
+    except Exception as error:
+        logging_failed(error)
+    except BaseException:
+        PyErr_SetInterrupt()  # Ctrl-C, which can't pass through here, comes again as soon as it can
+
+
+cdef void logging_failed(object error) noexcept:
+    sys.stderr.write(f"llama_cpp: a log handler raised {type(error).__name__}: {error}\n")
 
 
 def set_log_sink(sink, int min_level):

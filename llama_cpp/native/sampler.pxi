@@ -16,6 +16,7 @@ cdef class Sampler:
     cdef readonly bint chooses      # the last sampler added chooses a token
     cdef bint plain_greedy          # the chain is the argmax of the logits and nothing else
     cdef readonly int n_recent      # tokens before the first one that the chain wants to have seen
+    cdef vector[llama_sampler *] recalling  # the samplers in the chain that want that
 
     def __cinit__(self, Vocab vocab not None):
         cdef llama_sampler_chain_params params = llama_sampler_chain_default_params()
@@ -63,11 +64,11 @@ cdef class Sampler:
         """Append one of SamplingParams.samplers, unless its fields turn it off or it can't change the result."""
         cdef size_t keep = params.min_keep
         if name == "penalties":
-            last_n = n_ctx if params.repeat_last_n < 0 else params.repeat_last_n
+            last_n = n_ctx if params.repeat_last_n < 0 else min(params.repeat_last_n, n_ctx)
             if last_n and (params.repeat_penalty != 1.0 or params.presence_penalty or params.frequency_penalty):
                 self.add_penalties(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
         elif name == "dry":
-            last_n = n_ctx if params.dry_penalty_last_n < 0 else params.dry_penalty_last_n
+            last_n = n_ctx if params.dry_penalty_last_n < 0 else min(params.dry_penalty_last_n, n_ctx)
             if last_n and params.dry_multiplier:
                 self.add_dry(
                     params.dry_multiplier, params.dry_base, params.dry_allowed_length, last_n,
@@ -111,6 +112,12 @@ cdef class Sampler:
         self.plain_greedy = False
         self.chooses = chooses
         llama_sampler_chain_add(self.chain, sampler)
+        return self
+
+    cdef Sampler recall(self, llama_sampler * sampler):
+        """Append a sampler that looks at what was said before, prompt included."""
+        self.push(sampler)
+        self.recalling.push_back(sampler)
         return self
 
     def add_greedy(self):
@@ -178,7 +185,7 @@ cdef class Sampler:
 
     def add_penalties(self, int last_n, float repeat, float freq, float present):
         self.n_recent = max(self.n_recent, last_n)
-        return self.push(llama_sampler_init_penalties(self.vocab.n_tokens, last_n, repeat, freq, present))
+        return self.recall(llama_sampler_init_penalties(self.vocab.n_tokens, last_n, repeat, freq, present))
 
     def add_dry(self, float multiplier, float base, int allowed_length, int penalty_last_n, seq_breakers):
         self.vocab.alive()
@@ -187,7 +194,7 @@ cdef class Sampler:
         for breaker in breakers:
             c_breakers.push_back(<const char *> <bytes> breaker)
         self.n_recent = max(self.n_recent, penalty_last_n)
-        return self.push(
+        return self.recall(
             llama_sampler_init_dry(
                 self.vocab.ptr, multiplier, base, allowed_length, penalty_last_n, c_breakers.data(), c_breakers.size()
             )
@@ -200,7 +207,10 @@ cdef class Sampler:
         cdef vector[llama_logit_bias] biases
         cdef llama_logit_bias bias
         cdef vector[llama_token] tokens
-        copy_tokens(list(logit_bias), self.vocab.n_tokens, tokens)
+        try:
+            copy_tokens(list(logit_bias), self.vocab.n_tokens, tokens)
+        except ValidationError as error:
+            raise ValidationError(f"logit_bias: {error}") from None
         for bias.token, value in zip(tokens, logit_bias.values()):
             bias.bias = value
             biases.push_back(bias)

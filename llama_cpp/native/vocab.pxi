@@ -58,8 +58,8 @@ cdef class Vocab:
                         self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special
                     )
         finally:
+            take_assertion()
             self.model.drop()
-        take_assertion()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
@@ -90,6 +90,7 @@ cdef class Vocab:
                         self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
                     )
         finally:
+            take_assertion()
             self.model.drop()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not detokenize {count} tokens"))

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from .errors import ValidationError
 
@@ -340,6 +340,13 @@ class LlamaConfig:
         return n_batch, min(self.n_ubatch or n_batch, n_batch)
 
 
+class CustomSampler(Protocol):
+    """What an object in `SamplingParams.samplers` must have."""
+
+    def apply(self, token_ids: Any, logits: Any) -> object:
+        """Change the logits of the candidates in place; -inf bans one."""
+
+
 @dataclass
 class SamplingParams:
     """How the next token is chosen; a value that requests share (llama_sampler_init_*).
@@ -378,7 +385,9 @@ class SamplingParams:
         adaptive_p_decay: how slowly adaptive-p forgets, 0 to 0.99.
         logit_bias: {token id: number added to its logit}; -inf bans a token.
         samplers: order of the samplers; None is llama.cpp's own: penalties, dry, top_n_sigma, top_k, typical_p, top_p,
-            min_p, xtc, temperature. "infill" can be added. One left out does not run.
+            min_p, xtc, temperature. "infill" can be added. One left out does not run. An object with a method
+            `apply(token_ids, logits)` can stand among the names: it gets the candidates that are left, as NumPy arrays
+            of shape (n,), and changes the logits in place; a method `accept(token)`, if it has one, is told the choice.
 
     Raises:
         ValidationError: from the constructor and from `validate`, for a value of the wrong type or range.
@@ -411,7 +420,7 @@ class SamplingParams:
     adaptive_p_target: float = -1.0
     adaptive_p_decay: float = 0.9
     logit_bias: Mapping[int, float] | None = None
-    samplers: Sequence[str] | None = None
+    samplers: Sequence[str | CustomSampler] | None = None
 
     _RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "temperature": (0.0, 1e6),
@@ -464,9 +473,13 @@ class SamplingParams:
         if self.samplers is not None:
             if isinstance(self.samplers, str):
                 raise ValidationError(f"samplers must be a list of names, got {self.samplers!r}")
-            check_known("sampler", self.samplers, KNOWN_SAMPLERS)
-            if len(set(self.samplers)) != len(self.samplers):
-                raise ValidationError(f"samplers names one twice: {list(self.samplers)}")
+            for custom in self.samplers:
+                if not isinstance(custom, str) and not callable(getattr(custom, "apply", None)):
+                    raise ValidationError(f"samplers holds {custom!r}, which is no name and has no method apply")
+            names = [name for name in self.samplers if isinstance(name, str)]
+            check_known("sampler", names, KNOWN_SAMPLERS)
+            if len(set(names)) != len(names):
+                raise ValidationError(f"samplers names one twice: {names}")
 
     def _check_logit_bias(self) -> None:
         if self.logit_bias is None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams, available_memory
+from .config import RANDOM_SEEDS, CustomSampler, LlamaConfig, SamplingParams, available_memory
 from .errors import (
     CancelledError,
     ClosedError,
@@ -92,6 +92,19 @@ class Request:
 def _note(done: deque[int], index: int, generation: Generation) -> None:
     if generation.done:
         done.append(index)
+
+
+def _custom_sampler(sampler: CustomSampler) -> tuple[Callable[[bytearray], None], Callable[[int], object] | None]:
+    """Make the functions for Sampler.add_custom of a user's object, which is to see NumPy arrays."""
+    import numpy as np
+
+    kind = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+    def apply(candidates: bytearray) -> None:
+        rows = np.frombuffer(candidates, dtype=kind)
+        sampler.apply(rows["id"], rows["logit"])
+
+    return apply, getattr(sampler, "accept", None)
 
 
 def _named(index: int, error: LlamaError) -> LlamaError:
@@ -476,7 +489,9 @@ class Engine:
             tokens = self._loop.tokens(slot) + tokens
             self._check_size(request, len(tokens))
         score_from = request.score_from if request.head is None else 1
-        sampler = _core.Sampler.from_params(self._vocab, request.sampling, request.seed, self._context.n_ctx_seq)
+        sampler = _core.Sampler.from_params(
+            self._vocab, request.sampling, request.seed, self._context.n_ctx_seq, _custom_sampler
+        )
         self._loop.start(
             slot,
             tokens,

@@ -27,7 +27,7 @@ from cpython.buffer cimport (
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_Clear, PyErr_Fetch, PyErr_Restore, PyErr_SetObject
 from cpython.pythread cimport PyThread_get_thread_ident
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport INFINITY, expf, isnan, log, sqrt
 from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t, uint32_t
@@ -78,6 +78,29 @@ cdef extern from *:
         throw std::logic_error(message);
     }
 
+    // The functions of a sampler that is written in Python; what it raises passes through the chain as a C++ exception.
+    void (*call_custom_apply)(void * object, llama_token_data_array * array, std::string & error);
+    void (*call_custom_accept)(void * object, llama_token token, std::string & error);
+    void (*call_custom_free)(void * object);
+
+    const char * custom_name(const llama_sampler *) {
+        return "custom";
+    }
+    void custom_apply(llama_sampler * sampler, llama_token_data_array * array) {
+        std::string error;
+        call_custom_apply(sampler->ctx, array, error);
+        if (!error.empty()) throw std::runtime_error(error);
+    }
+    void custom_accept(llama_sampler * sampler, llama_token token) {
+        std::string error;
+        call_custom_accept(sampler->ctx, token, error);
+        if (!error.empty()) throw std::runtime_error(error);
+    }
+    void custom_free(llama_sampler * sampler) {
+        call_custom_free(sampler->ctx);
+    }
+    llama_sampler_i custom_sampler = {custom_name, custom_accept, custom_apply, nullptr, nullptr, custom_free};
+
     // One sampling step for a slot: what goes wrong in a chain, a grammar say, concerns that slot and no other.
     llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
         try {
@@ -113,6 +136,10 @@ cdef extern from *:
     cbool assertion_failed
     void throw_assertion(const char * message) noexcept nogil
     string current_exception_message() noexcept nogil
+    llama_sampler_i custom_sampler
+    void (*call_custom_apply)(void * object, llama_token_data_array * array, string & error) noexcept nogil
+    void (*call_custom_accept)(void * object, llama_token token, string & error) noexcept nogil
+    void (*call_custom_free)(void * object) noexcept nogil
     llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
 
 

@@ -200,14 +200,14 @@ def refuse_unknown(what: str, unknown: Collection[str], known: Collection[str]) 
 
 def _refusing_unknown_fields(kind: type[T]) -> type[T]:
     """Let a dataclass refuse unknown fields as everything else does, and not with a TypeError."""
-    init: Any = kind.__init__  # type: ignore[misc]
+    init: Any = kind.__init__
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **fields: Any) -> None:
         check_known(f"{kind.__name__} field", fields, kind.__dataclass_fields__)  # type: ignore[attr-defined]
         init(self, *args, **fields)
 
-    kind.__init__ = __init__  # type: ignore[misc]
+    kind.__init__ = __init__  # type: ignore[method-assign]
     return kind
 
 
@@ -397,6 +397,13 @@ class LlamaConfig:
         return n_batch, min(self.n_ubatch or n_batch, n_batch)
 
 
+class CustomSampler(Protocol):
+    """What an object in `SamplingParams.samplers` must have."""
+
+    def apply(self, token_ids: Any, logits: Any) -> object:
+        """Change the logits of the candidates in place; -inf bans one."""
+
+
 @_refusing_unknown_fields
 @dataclass
 class SamplingParams:
@@ -436,7 +443,9 @@ class SamplingParams:
         adaptive_p_decay: how slowly adaptive-p forgets, 0 to 0.99.
         logit_bias: {token id: number added to its logit}; -inf bans a token.
         samplers: order of the samplers; None is llama.cpp's own: penalties, dry, top_n_sigma, top_k, typical_p, top_p,
-            min_p, xtc, temperature. "infill" can be added. One left out does not run.
+            min_p, xtc, temperature. "infill" can be added. One left out does not run. An object with a method
+            `apply(token_ids, logits)` can stand among the names: it gets the candidates that are left, as NumPy arrays
+            of shape (n,), and changes the logits in place; a method `accept(token)`, if it has one, is told the choice.
 
     Raises:
         ValidationError: from the constructor and from `validate`, for a value of the wrong type or range.
@@ -469,7 +478,7 @@ class SamplingParams:
     adaptive_p_target: float = -1.0
     adaptive_p_decay: float = 0.9
     logit_bias: Mapping[int, float] | None = None
-    samplers: Sequence[str] | None = None
+    samplers: Sequence[str | CustomSampler] | None = None
 
     _RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "temperature": (0.0, 1e6),
@@ -520,9 +529,13 @@ class SamplingParams:
         self._check_logit_bias()
         if self.samplers is not None:
             check_list("samplers", self.samplers)
-            check_known("sampler", self.samplers, KNOWN_SAMPLERS)
-            if len(set(self.samplers)) != len(self.samplers):
-                raise ValidationError(f"samplers names one twice: {list(self.samplers)}")
+            for custom in self.samplers:
+                if not isinstance(custom, str) and not callable(getattr(custom, "apply", None)):
+                    raise ValidationError(f"samplers holds {custom!r}, which is no name and has no method apply")
+            names = [name for name in self.samplers if isinstance(name, str)]
+            check_known("sampler", names, KNOWN_SAMPLERS)
+            if len(set(names)) != len(names):
+                raise ValidationError(f"samplers names one twice: {names}")
 
     def _check_logit_bias(self) -> None:
         if self.logit_bias is None:

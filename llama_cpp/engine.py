@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import RANDOM_SEEDS, LlamaConfig, SamplingParams, available_memory
+from .config import RANDOM_SEEDS, CustomSampler, LlamaConfig, SamplingParams, available_memory
 from .errors import (
     CancelledError,
     ClosedError,
@@ -45,7 +45,11 @@ logger = logging.getLogger("llama_cpp")
 # (token ids, int32 of shape (n_tokens,); logits, float32 of shape (n_vocab,)) -> logits, or None if changed in place
 LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | None"]
 
+MAX_TIMEOUT = 1e9  # seconds; what is longer is as good as endless, and still fits llama.cpp's clock
 MAX_PARALLEL = 16  # rows of a batch to decode together where nothing is asked for
+
+# What came of a generation whose slot was freed, or not yet taken, when a signal handler raised.
+INTERRUPTED: dict[str, Any] = {"text": "", "token_ids": [], "finish_reason": "cancelled"}
 
 # Fewer common tokens than this are not worth waiting for.
 MIN_SHARED = 16
@@ -95,6 +99,19 @@ def _note(done: deque[int], index: int, generation: Generation) -> None:
         done.append(index)
 
 
+def _custom_sampler(sampler: CustomSampler) -> tuple[Callable[[bytearray], None], Callable[[int], object] | None]:
+    """Make the functions for Sampler.add_custom of a user's object, which is to see NumPy arrays."""
+    import numpy as np
+
+    kind = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+
+    def apply(candidates: bytearray) -> None:
+        rows = np.frombuffer(candidates, dtype=kind)
+        sampler.apply(rows["id"], rows["logit"])
+
+    return apply, getattr(sampler, "accept", None)
+
+
 def _named(index: int, error: LlamaError) -> LlamaError:
     """Begin an error's message with the row that it belongs to."""
     error.args = (f"row {index}: {error}",)
@@ -137,6 +154,7 @@ class Generation:
         self._outcome: dict[str, Any] | None = None
         self._error: LlamaError | None = None
         self._abandoned = False
+        self._warned = False
         self.on_news: Callable[[Generation], object] | None = None  # called under the engine's lock
 
     def __iter__(self) -> Self:
@@ -146,6 +164,7 @@ class Generation:
         self._wait(self.has_news)
         if self._pieces:
             return self._pieces.popleft()
+        self._warn_if_full()
         if self._error is not None and not self._abandoned:
             raise self.failure()
         raise StopIteration
@@ -169,7 +188,19 @@ class Generation:
         if self._error is not None:
             raise self.failure()
         assert self._outcome is not None
+        self._warn_if_full()
         return self._engine.result(self.request, self._outcome)
+
+    def _warn_if_full(self) -> None:
+        """Log, once and without a lock, that the context was too small for what was asked for."""
+        if self._warned or self._outcome is None or not self._outcome["context_full"] or self.request.max_tokens < 0:
+            return
+        self._warned = True
+        logger.warning(
+            "the context of %d tokens was full before max_tokens (%d) were generated; raise n_ctx",
+            self._engine.context.n_ctx_seq,
+            self.request.max_tokens,
+        )
 
     def failure(self) -> LlamaError:
         """Return a copy of the error that ended the generation.
@@ -343,12 +374,21 @@ class Engine:
             BaseException: what a signal handler raised.
         """
         self._refuse_fork()
-        with self._changed:
-            while not ready():
-                if self._stepper is None and not self._guests:
-                    self._step()
-                else:
-                    self._sleep()
+        while True:
+            with self._changed:
+                if ready():
+                    return
+                if not self._may_step():
+                    continue
+            self._step()
+
+    def _may_step(self) -> bool:
+        """Claim the next step for this thread; where another one has it, wait for that one."""
+        if self._stepper is None and not self._guests:
+            self._stepper = threading.get_ident()
+            return True
+        self._sleep()
+        return False
 
     def _refuse_fork(self) -> None:
         """Refuse to touch what threads of the parent process may have held when it forked."""
@@ -361,6 +401,10 @@ class Engine:
     def _sleep(self) -> None:
         """Wait until another thread has taken a step."""
         if self._stepper == threading.get_ident():
+            if not self._context.busy:
+                # A signal handler's exception came between two lines of a step, which nobody is taking any more.
+                self._stepper = None
+                return
             raise LlamaError(
                 "this thread is already computing for the same Llama; a signal or log handler that runs meanwhile "
                 "can't wait for more of it"
@@ -383,22 +427,24 @@ class Engine:
                 self._changed.notify_all()
 
     def _step(self) -> None:
-        """Run the loop until it has something to tell, with the lock released, and pass that on."""
+        """Run the loop until it has something to tell, with the lock released, and pass that on.
+
+        The exception of a signal handler may come between any two lines of this class. So each of them leaves things in
+        a state from which the next step, of whatever thread, goes on: `_running` names every slot that may be in use.
+        """
         failure: LlamaError | None = None
-        self._stepper = threading.get_ident()
-        self._changed.release()
         try:
             self._loop.run()
         except LlamaError as error:
             failure = error
         finally:
-            self._changed.acquire()
-            self._stepper = None
-            try:
-                self._dispatch(failure)
-                self._admit()
-            finally:
-                self._changed.notify_all()
+            with self._changed:
+                try:
+                    self._dispatch(failure)
+                    self._admit()
+                finally:
+                    self._stepper = None
+                    self._changed.notify_all()
 
     def _dispatch(self, failure: LlamaError | None) -> None:
         """Hand new text to its generations, and an end to those that have come to theirs."""
@@ -409,7 +455,7 @@ class Engine:
                 if text:
                     generation._pieces.append(text)
                     generation.tell()
-            if failure is not None or self._loop.ended(slot):
+            if failure is not None or self._loop.ended(slot) or self._loop.free(slot):
                 self._finish(slot, generation, failure)
         if isinstance(failure, ClosedError):
             while self._queue:
@@ -419,9 +465,9 @@ class Engine:
 
     def _finish(self, slot: int, generation: Generation | None, failure: LlamaError | None = None) -> None:
         """Free a slot and give its generation, if somebody still wants it, its outcome."""
+        outcome = INTERRUPTED if self._loop.free(slot) else self._loop.release(slot)
         del self._running[slot]
-        outcome = self._loop.release(slot)
-        if generation is None:
+        if generation is None or generation.done:
             return
         generation._slot = None
         partial = {"text": outcome["text"], "token_ids": outcome["token_ids"]}
@@ -442,12 +488,6 @@ class Engine:
         else:
             generation._outcome = outcome
             self._last_slot = slot
-            if outcome["context_full"] and generation.request.max_tokens >= 0:
-                logger.warning(
-                    "the context of %d tokens was full before max_tokens (%d) were generated; raise n_ctx",
-                    self._context.n_ctx_seq,
-                    generation.request.max_tokens,
-                )
         generation.tell()
 
     def _admit(self) -> None:
@@ -467,10 +507,12 @@ class Engine:
                 break
             free = self._free_slot(waiting.request)
             if free is not None:
+                self._running[free] = reference
                 self._queue.remove(reference)
                 try:
                     self._start(free, waiting)
                 except LlamaError as error:
+                    del self._running[free]
                     self._fail(waiting, error)
             elif not waiting.request.share:
                 break  # first come, first served
@@ -496,11 +538,14 @@ class Engine:
     def _start(self, slot: int, generation: Generation) -> None:
         request = generation.request
         tokens = request.tokens
+        generation._slot = slot
         if request.append:
             tokens = self._loop.tokens(slot) + tokens
             self._check_size(request, len(tokens))
         score_from = request.score_from if request.head is None else 1
-        sampler = _core.Sampler.from_params(self._vocab, request.sampling, request.seed, self._context.n_ctx_seq)
+        sampler = _core.Sampler.from_params(
+            self._vocab, request.sampling, request.seed, self._context.n_ctx_seq, _custom_sampler
+        )
         self._loop.start(
             slot,
             tokens,
@@ -513,12 +558,10 @@ class Engine:
             stream=request.stream,
             reuse=request.append,
             share=request.share,
-            timeout=request.timeout or 0.0,
+            timeout=min(request.timeout or 0.0, MAX_TIMEOUT),
             max_draft=request.draft_tokens,
             **self._processing(request.processors),
         )
-        generation._slot = slot
-        self._running[slot] = weakref.ref(generation)
 
     def _processing(self, processors: Sequence[LogitsProcessor]) -> dict[str, Any]:
         """Make arguments for DecodeLoop.start of a request's logits processors."""
@@ -684,6 +727,7 @@ class Engine:
             LlamaError: if a generation is running.
         """
         self._refuse_fork()
+        self.sweep()
         with self._changed:
             if self._running:
                 raise LlamaError("a generation is running; let it end, or close its iterator, then clear the memory")

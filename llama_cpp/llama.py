@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
-MAX_TIMEOUT = 1e9  # seconds
 DEFAULT_DRAFT_TOKENS = 8
 MAX_DRAFT_TOKENS = 64
 LogitsProcessors = LogitsProcessor | Sequence[LogitsProcessor] | None
@@ -782,7 +781,7 @@ class Llama:
         if logprobs is not None:
             check_int("logprobs", logprobs, 0, self.n_vocab())
         if timeout is not None:
-            check_float("timeout", timeout, 0.0, MAX_TIMEOUT)
+            check_float("timeout", timeout, 0.0)
             if timeout == 0.0:
                 raise ValidationError("timeout must be above 0 seconds; None is no limit")
         if draft_tokens is None:

@@ -76,7 +76,7 @@ cdef class Context:
     cdef readonly Vocab vocab
     cdef Interrupt interrupt
     cdef cbool closing              # read without the GIL by what computes
-    cdef bint busy
+    cdef readonly bint busy
     cdef unsigned long busy_thread
     cdef int n_views                # exported views of logits
     cdef int64_t epoch              # computations begun: a row of logits is good until the next one

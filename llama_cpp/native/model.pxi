@@ -103,7 +103,7 @@ cdef class Model:
         take_assertion()
         if self.ptr == NULL:
             raise ModelLoadError(native_message(f"cannot load {self.path!r}"))
-        self.check_metadata()
+        self.check_metadata(config.kv_overrides or {})
         live_models.add(self)
 
     def __dealloc__(self):
@@ -111,9 +111,9 @@ cdef class Model:
             with nogil:
                 llama_model_free(self.ptr)
 
-    cdef int check_metadata(self) except -1:
+    cdef int check_metadata(self, object overrides) except -1:
         """Refuse values that ggml asserts on in its own threads, where no exception could leave it."""
-        for key, value in self.metadata().items():
+        for key, value in {**self.metadata(), **overrides}.items():
             if key.endswith(("layer_norm_rms_epsilon", "layer_norm_epsilon")) and not float(value) >= 0.0:
                 raise ModelLoadError(f"cannot load {self.path!r}: {key} is {value}, and must not be negative")
         return 0

@@ -30,7 +30,7 @@ cdef class Sampler:
             llama_sampler_free(self.chain)
 
     @staticmethod
-    def from_params(Vocab vocab not None, params, uint32_t seed, int n_ctx) -> Sampler:
+    def from_params(Vocab vocab not None, params, uint32_t seed, int n_ctx, custom = None) -> Sampler:
         """Build the chain that SamplingParams describes; its docstring says in which order.
 
         Args:
@@ -38,6 +38,7 @@ cdef class Sampler:
             params: a SamplingParams.
             seed: of the random choices.
             n_ctx: what -1 stands for in repeat_last_n and dry_penalty_last_n.
+            custom: makes the two arguments of `add_custom` of an object in params.samplers that is no name.
         """
         cdef Sampler self = Sampler(vocab)
         params.validate()
@@ -46,6 +47,9 @@ cdef class Sampler:
             self.add_logit_bias(params.logit_bias)
         names = _DEFAULT_SAMPLERS if params.samplers is None else params.samplers
         for name in names:
+            if not isinstance(name, str):
+                self.add_custom(*custom(name))
+                continue
             if params.mirostat and name not in ("penalties", "dry"):
                 continue
             self.add_named(name, params, seed, n_ctx, greedy)
@@ -220,6 +224,18 @@ cdef class Sampler:
         self.vocab.alive()
         return self.push(llama_sampler_init_infill(self.vocab.ptr))
 
+    def add_custom(self, apply not None, accept = None):
+        """Append a sampler that is written in Python (llama_sampler_init).
+
+        Args:
+            apply: is called with a bytearray of the candidates, as llama_token_data (int32 id, float32 logit,
+                float32 p), and may change their logits there.
+            accept: is called with each token that was chosen; may be None.
+        """
+        cdef object pair = (apply, accept)
+        Py_INCREF(pair)  # the chain's; custom_free gives it back
+        return self.push(llama_sampler_init(&custom_sampler, <void *> pair))
+
     def names(self) -> list[str]:
         """Return llama.cpp's names of the samplers, in order (llama_sampler_name)."""
         return [
@@ -263,6 +279,45 @@ cdef class Sampler:
         if token < 0:
             raise LlamaError(native_message((<bytes> error).decode("utf-8", "replace")))
         return token
+
+
+cdef void custom_apply_impl(void * object, llama_token_data_array * array, string & error) noexcept nogil:
+    cdef size_t size = array.size * sizeof(llama_token_data)
+    with gil:
+        try:
+            candidates = bytearray(<bytes> (<const char *> array.data)[:size])
+            (<tuple> object)[0](candidates)
+            if <size_t> len(candidates) != size:
+                raise ValueError("the number of candidates changed; ban a token by -inf")
+            memcpy(array.data, <const char *> candidates, size)
+            array.sorted = False
+        except BaseException as failure:
+            keep_failure(failure, error)
+
+
+cdef void custom_accept_impl(void * object, llama_token token, string & error) noexcept nogil:
+    with gil:
+        accept = (<tuple> object)[1]
+        if accept is not None:
+            try:
+                accept(token)
+            except BaseException as failure:
+                keep_failure(failure, error)
+
+
+cdef void keep_failure(object failure, string & error) noexcept:
+    text = f"a custom sampler raised {type(failure).__name__}: {failure}".encode("utf-8", "replace")
+    error.assign(<const char *> text, len(text))
+
+
+cdef void custom_free_impl(void * object) noexcept nogil:
+    with gil:
+        Py_DECREF(<tuple> object)
+
+
+call_custom_apply = custom_apply_impl
+call_custom_accept = custom_accept_impl
+call_custom_free = custom_free_impl
 
 
 cdef llama_token choose(

@@ -137,6 +137,7 @@ class Llama:
         _check_file(self._config.model_path)
         logs.set_verbose(self._config.verbose)
         self._model = _core.Model(self._config)
+        _check_metadata(self._model, self._config)
         self._vocab = self._model.vocab
         self._owns_draft = draft_model is not None and not isinstance(draft_model, Llama)
         self._draft_model = self._load_draft(draft_model)
@@ -199,7 +200,9 @@ class Llama:
             return draft_model._model
         config: LlamaConfig = replace(self._config, LlamaConfig, {"model_path": draft_model, "kv_overrides": None})
         _check_file(config.model_path)
-        return _core.Model(config)
+        model = _core.Model(config)
+        _check_metadata(model, config)
+        return model
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -1199,6 +1202,16 @@ def _check_file(path: str | os.PathLike[str]) -> None:
         raise ModelLoadError(f"{name!r} is empty; fetch it again")
     if magic != b"GGUF":
         raise ModelLoadError(f"{name!r} is no GGUF file: it begins with {magic!r}; convert the model to GGUF")
+
+
+def _check_metadata(model: _core.Model, config: LlamaConfig) -> None:
+    """Refuse numbers that ggml asserts on in threads of its own, where no exception could come out of it."""
+    for key, value in {**model.metadata(), **(config.kv_overrides or {})}.items():
+        if key.endswith(("layer_norm_rms_epsilon", "layer_norm_epsilon")) and str(value).strip().startswith(
+            ("-", "nan")
+        ):
+            model.close()
+            raise ModelLoadError(f"{model.path!r} can't be computed: {key} is {value}, and must not be negative")
 
 
 def _completion_id() -> str:

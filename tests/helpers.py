@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,8 @@ path = sys.argv[1]
 
 
 def load(path: Path | str, **config: object) -> Llama:
-    """Load a tiny model with a small context."""
-    return Llama(path, **{"n_ctx": 256, "verbose": False, **config})
+    """Load a tiny model with a small context; one thread, since two wait for each other on a busy machine."""
+    return Llama(path, **{"n_ctx": 256, "n_threads": 1, "verbose": False, **config})
 
 
 def run_script(script: str, *arguments: object, timeout: int = 20) -> str:
@@ -46,7 +47,14 @@ def run_script(script: str, *arguments: object, timeout: int = 20) -> str:
     """
     command = [sys.executable, "-c", _PRELUDE.format(timeout=timeout) + script, *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False, timeout=timeout + 10
+        command,
+        cwd=Path(__file__).parents[1],
+        # glibc then overwrites memory that is freed, so that its use does not go unnoticed.
+        env={**os.environ, "MALLOC_PERTURB_": "165"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout + 10,
     )
     assert (done.returncode, done.stderr) == (0, ""), f"exit code {done.returncode}, stderr:\n{done.stderr}"
     return done.stdout

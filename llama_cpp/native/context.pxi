@@ -130,6 +130,9 @@ cdef class Context:
         # llama.cpp rounds the sizes up to multiples of 256; what was asked for is what holds.
         self.n_ctx = config.n_ctx
         self.n_ctx_seq = n_ctx_seq or (config.n_ctx if config.kv_unified else config.n_ctx // config.n_seq_max)
+        if llama_model_rope_type(self.model.ptr) == LLAMA_ROPE_TYPE_NONE and not self.model.is_recurrent():
+            # Positions are rows of a table, and ggml asserts on one beyond its end.
+            self.n_ctx_seq = min(self.n_ctx_seq, llama_model_n_ctx_train(self.model.ptr))
         self.kv_unified = config.kv_unified
         self.swa_full = config.swa_full
         self.n_batch = llama_n_batch(self.ptr)

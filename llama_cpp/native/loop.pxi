@@ -99,6 +99,7 @@ cdef class DecodeLoop:
     cdef cbool wake                 # asks run() to return after the step
     cdef bint recurrent
     cdef bint shares                # sequences can take over each other's prefixes
+    cdef bint speaks                # tokens have a text; a model may come without a vocabulary
     cdef bint drafts                # what was decoded in vain can be taken back
     cdef int n_swa
 
@@ -123,6 +124,7 @@ cdef class DecodeLoop:
         self.failures = [None] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
         self.n_swa = context.model.n_swa()
+        self.speaks = context.vocab.type != <int> LLAMA_VOCAB_TYPE_NONE
         self.drafts = not self.recurrent and (self.n_swa == 0 or context.swa_full)
         self.shares = context.kv_unified and self.drafts
         self.candidates.resize(context.vocab.n_tokens)
@@ -611,7 +613,8 @@ cdef class DecodeLoop:
             self.score(slot, slot.row, token)
         slot.tokens.push_back(token)
         slot.generated.push_back(token)
-        append_piece(vocab, token, False, slot.text)
+        if self.speaks:
+            append_piece(vocab, token, False, slot.text)
         slot.ends.push_back(<uint32_t> slot.text.size())
         if self.find_stop(slot):
             self.end(slot, STOP_TEXT)

@@ -103,20 +103,12 @@ cdef class Model:
         take_assertion()
         if self.ptr == NULL:
             raise ModelLoadError(native_message(f"cannot load {self.path!r}"))
-        self.check_metadata(config.kv_overrides or {})
         live_models.add(self)
 
     def __dealloc__(self):
         if self.ptr != NULL and self.born == fork_generation:
             with nogil:
                 llama_model_free(self.ptr)
-
-    cdef int check_metadata(self, object overrides) except -1:
-        """Refuse values that ggml asserts on in its own threads, where no exception could leave it."""
-        for key, value in {**self.metadata(), **overrides}.items():
-            if key.endswith(("layer_norm_rms_epsilon", "layer_norm_epsilon")) and not float(value) >= 0.0:
-                raise ModelLoadError(f"cannot load {self.path!r}: {key} is {value}, and must not be negative")
-        return 0
 
     def close(self):
         """Close the contexts made from this model, then free it (llama_model_free). May be called again."""

@@ -229,3 +229,133 @@ def test_threads_get_what_single_calls_get(tiny_path: Path) -> None:
             with ThreadPoolExecutor(8) as threads:
                 answers = list(threads.map(lambda prompt, llm=llm: llm.generate(prompt, 20, GREEDY), expected))
             assert answers == list(expected.values())
+
+
+def test_an_empty_appended_prompt_goes_on_with_the_last_answer(llm: Llama) -> None:
+    whole = llm.generate_result("hello", 30, GREEDY)
+    first = llm.generate_result("hello", 10, GREEDY)
+    second, third = (llm.generate_result(prompt, 10, GREEDY, reset_kv_cache=False) for prompt in ("", []))
+    assert first.token_ids + second.token_ids + third.token_ids == whole.token_ids
+    streamed = llm.generate_stream("hello", 30, GREEDY)
+    begun = next(streamed) + next(streamed)
+    streamed.close()
+    rest = llm.generate("", 28, GREEDY, reset_kv_cache=False)
+    assert begun + rest == whole.text
+
+
+def test_a_stream_in_pieces_is_the_whole_text(llm: Llama) -> None:
+    for seed in range(20):
+        sampling = SamplingParams(temperature=0.5 + seed / 10)
+        whole = llm.generate("a", 40, sampling, seed=seed, stop=["b", " to"])
+        assert "".join(llm.generate_stream("a", 40, sampling, seed=seed, stop=["b", " to"])) == whole
+        assert "".join(llm.generate("a", 40, sampling, seed=seed, stop=["b", " to"], stream=True)) == whole  # type: ignore[arg-type]
+        echoed = llm.generate("a", 40, sampling, seed=seed, stop=["b", " to"], stream=True, echo=True)
+        assert "".join(echoed) == "a" + whole  # type: ignore[arg-type]
+
+
+def test_prompts_of_text_and_of_token_ids_are_the_same(llm: Llama) -> None:
+    tokens = llm.tokenize("the quick brown")
+    plain = llm.generate("the quick brown", 10, GREEDY)
+    for prompt in (tokens, tuple(tokens)):
+        assert llm.generate(prompt, 10, GREEDY) == plain
+    assert llm.generate(llm.tokenize("hello", add_special=False), 5, GREEDY) != llm.generate("hello", 5, GREEDY)
+
+
+def test_without_a_limit_the_context_is_the_limit(llm: Llama) -> None:
+    full = llm.generate("a", None, GREEDY)
+    assert llm.generate("a", -1, GREEDY) == full
+    assert llm.generate_result("a", None, GREEDY).usage.total_tokens == 256 + 1  # the last one is not computed
+
+
+def test_stops_of_every_kind_together(llm: Llama) -> None:
+    plain = llm.generate_result("a", 30, GREEDY)
+    fifth, tenth = plain.token_ids[5], llm.token_to_piece(plain.token_ids[10])
+    by_token = llm.generate_result("a", 30, GREEDY, stop=[tenth, fifth])
+    assert (by_token.stop_reason, by_token.token_ids) == (fifth, plain.token_ids[:5])
+    by_text = llm.generate_result("a", 30, GREEDY, stop=[tenth])
+    assert (by_text.stop_reason, by_text.finish_reason) == (tenth, "stop")
+    assert plain.text.startswith(by_text.text + tenth)
+
+
+def test_the_smallest_context(tiny_path: Path) -> None:
+    with Llama(tiny_path, n_ctx=1, n_threads=1, verbose=False) as llm:
+        assert llm.n_ctx() == 1
+        assert len(llm.generate_result("", None, GREEDY).token_ids) == 1
+        with pytest.raises(ContextFullError):
+            llm.generate("a")
+
+
+def test_what_the_config_says_of_prompts(tiny_path: Path) -> None:
+    text = "<|im_start|>"
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as llm:
+        plain, special = llm.tokenize(text, False), llm.tokenize(text, False, True)
+        assert len(special) == 1 < len(plain)
+        assert llm.token_to_piece(special[0]) == text
+        expected = {
+            (bos, parse): llm.generate([1] * bos + (special if parse else plain), 5, GREEDY)
+            for bos in (True, False)
+            for parse in (True, False)
+        }
+    for (bos, parse), answer in expected.items():
+        config = {"add_bos": bos, "parse_special": parse}
+        with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False, **config) as llm:
+            assert llm.generate(text, 5, GREEDY) == answer
+    assert len(set(expected.values())) == 4
+
+
+def test_metadata_can_be_replaced(tiny_path: Path) -> None:
+    overrides = {"tokenizer.ggml.add_bos_token": False, "llama.rope.freq_base": 500.0}
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as llm:
+        plain = llm.generate([1, *range(40, 80)], 20, GREEDY)
+        assert llm.tokenize("a")[0] == llm.token_bos()
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False, kv_overrides=overrides) as llm:
+        assert llm.token_bos() not in llm.tokenize("a")
+        assert llm.generate([1, *range(40, 80)], 20, GREEDY) != plain
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type_k": "q8_0"},
+        {"type_v": "q8_0"},
+        {"type_k": "bf16", "type_v": "bf16"},
+        {"flash_attn": 0},
+        {"rope_freq_base": 500.0},
+        {"rope_freq_scale": 0.25},
+        {"rope_scaling_type": "linear", "rope_freq_scale": 0.5},
+        {"rope_scaling_type": "yarn", "rope_freq_scale": 0.5, "yarn_orig_ctx": 64, "yarn_ext_factor": 1.0},
+        {"attention_type": "non-causal"},
+    ],
+    ids=lambda fields: "-".join(map(str, fields.items())),
+)
+def test_settings_of_the_context_reach_it(make_tiny: MakeTiny, fields: dict[str, object]) -> None:
+    path = make_tiny(n_head=2, n_head_kv=1)  # 32 numbers in a head, as quantized types need
+    prompt = [1, *range(40, 140)]
+    logprobs = []
+    for changed in ({}, fields):
+        with Llama(path, n_ctx=256, n_threads=1, verbose=False, **changed) as llm:
+            result = llm.generate_result(prompt, 1, GREEDY, logprobs=20)
+            assert result.logprobs is not None
+            logprobs.append(result.logprobs["top_logprobs"][0])
+    assert logprobs[0] != logprobs[1]
+
+
+def test_what_the_model_is(tiny_path: Path) -> None:
+    with Llama(tiny_path, n_ctx=256, n_threads=1, verbose=False) as llm:
+        assert (llm.n_ctx(), llm.n_vocab(), llm.n_embd(), llm.n_layer()) == (256, 2000, 64, 2)
+        shared = 2 * 64 + 64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128
+        assert llm.n_params() == 2 * 2000 * 64 + 64 + 2 * shared
+        assert llm.model_size() == 4 * llm.n_params()
+        assert (llm.token_bos(), llm.token_eos()) == (1, 2)
+        assert llm.token_to_piece(llm.token_eot()) == "<|im_end|>"
+        assert llm.metadata["llama.block_count"] == "2"
+        assert llm.metadata["tokenizer.ggml.model"] == "llama"
+        assert llm.get_chat_template() == llm.get_chat_template("tool_use") == ""
+
+
+def test_chat_templates_by_name(make_tiny: MakeTiny) -> None:
+    path = make_tiny(chat_template="{{ messages }}", metadata={"tokenizer.chat_template.tool_use": "{{ tools }}"})
+    with Llama(path, n_ctx=256, n_threads=1, verbose=False) as llm:
+        assert llm.get_chat_template() == "{{ messages }}"
+        assert llm.get_chat_template("tool_use") == "{{ tools }}"
+        assert llm.get_chat_template("other") == ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from llama_cpp import Llama, SamplingParams
@@ -121,3 +122,77 @@ def test_any_text_with_any_stops(speaker: Speaker, pieces: list[str], cut: bool,
             tokens = halves
     with speaker(list(tokens)) as llm:
         assert say(llm, list(stops))[0] == reference(tokens, stops)
+
+
+def held_back(said: bytes, stops: list[bytes]) -> int:
+    """Count the bytes at the end that later ones may make a character, or the beginning of a stop string."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder.decode(said)
+    return max(
+        len(decoder.getstate()[0]), *(n for stop in stops for n in range(len(stop)) if said.endswith(stop[:n])), 0
+    )
+
+
+def chunks(pieces: list[bytes], stops: list[bytes], max_tokens: int) -> list[str]:
+    """Say what a stream gives: after each token, all that later ones can't change."""
+    said, given = b"", 0
+    texts = []
+    for n, piece in enumerate([*pieces, b""][:max_tokens], 1):  # the last one is EOS
+        said += piece
+        found = [place for stop in stops if (place := said.find(stop)) >= 0]
+        if found:
+            said = said[: min(found)]
+        ended = found or n == max_tokens or not piece
+        safe = len(said) - (0 if ended else held_back(said, stops))
+        if safe > given:
+            texts.append(said[given:safe].decode("utf-8", "replace"))
+            given = safe
+        if ended:
+            break
+    return texts
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.text("ab é中😀", min_size=1, max_size=24),
+    cuts=st.sets(st.integers(1, 60), max_size=12),
+    stops=st.lists(st.text("ab é中😀", min_size=1, max_size=4), max_size=3),
+    max_tokens=st.integers(1, 15),
+)
+def test_nothing_is_held_back_longer_than_needed(
+    speaker: Speaker, text: str, cuts: set[int], stops: list[str], max_tokens: int
+) -> None:
+    raw = text.encode()
+    ends = sorted(cut for cut in cuts if cut < len(raw))
+    pieces = [raw[begin:end] for begin, end in zip([0, *ends], [*ends, len(raw)], strict=True)]
+    assume(len(set(pieces)) == len(pieces))
+    with speaker(list(pieces)) as llm:
+        _, streamed, _ = say(llm, list(stops), max_tokens)
+    assert streamed == chunks(pieces, [stop.encode() for stop in stops], max_tokens)
+
+
+# Letters, and bytes that begin, continue, end and break characters.
+BYTES = st.sampled_from([*b"ab", *bytes.fromhex("80bfc0c3a9e0e4b8adedf09f98f5ff")])
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pieces=st.lists(
+        st.lists(
+            st.sampled_from([*b"ab\x80\xbf\xc0\xc3\xa9\xe0\xe4\xb8\xad\xed\xf0\x9f\x98\xf5\xff"]),
+            min_size=1,
+            max_size=5,
+        ).map(bytes),
+        min_size=1,
+        max_size=8,
+        unique=True,
+    ),
+    stops=st.lists(st.text("abé中", min_size=1, max_size=3), max_size=3),
+    max_tokens=st.integers(1, 10),
+)
+def test_any_bytes_with_any_stops(speaker: Speaker, pieces: list[bytes], stops: list[str], max_tokens: int) -> None:
+    with speaker(list(pieces)) as llm:
+        text, _, reason = say(llm, list(stops), max_tokens)
+    assert text == reference(pieces[:max_tokens], stops)
+    stopped = any(stop.encode() in b"".join(pieces[:max_tokens]) for stop in stops)
+    assert reason == ("stop" if stopped or len(pieces) < max_tokens else "length")

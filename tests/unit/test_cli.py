@@ -92,7 +92,7 @@ def test_characters_that_stdout_cannot_encode_are_replaced(cafe: str, monkeypatc
         (["nowhere.gguf", "hello"], "there is no file 'nowhere.gguf'"),
         ([__file__, "hello"], "is no GGUF file"),
         (["--top-p", "7", "hello"], "top_p must be between 0 and 1, got 7.0"),
-        (["-n", "0", "{tiny}", "hello"], "max_tokens must be between 1 and"),
+        (["-n", "0", "{tiny}", "hello"], "max_tokens must be at least 1"),
         (["--n-ctx", "8", "{tiny}", "hello " * 20], "tokens does not fit into the context of 8"),
         (["{tiny}", "lone surrogate \udcff"], "lone surrogate"),
     ],

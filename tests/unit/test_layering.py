@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "llama_cpp"
 
-# What each module may import of the package; whatever is not named may import everything.
+# What each module, or folder, may import of the package.
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
@@ -23,29 +23,49 @@ ALLOWED = {
     "__init__": {"_core", "config", "errors", "llama", "logs", "types"},
     "cli": {"__init__", "hub"},
     "__main__": {"cli"},
+    "batch": {"__init__", "hub"},
 }
 
 
+def place_of(path: Path) -> str:
+    """Return the name of a module, or of the folder that it is in."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
 def imports_of(path: Path) -> set[str]:
-    """Return the package's modules that a module imports, at run time or for type checkers."""
+    """Return what a module imports of the package outside its own folder, at run time or for type checkers."""
     found = set()
+    inside = path.relative_to(PACKAGE.parent).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            modules = [name.split(".")[0] for name in names if name]
-            found |= {name if (PACKAGE / f"{name}.py").exists() or name == "_core" else "__init__" for name in modules}
+        if isinstance(node, ast.ImportFrom):
+            module = [*inside[: len(inside) + 1 - node.level]] if node.level else []
+            module += node.module.split(".") if node.module else []
+            if module[0] == "llama_cpp":
+                found |= {module[1]} if len(module) > 1 else {_top(alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
-            assert not any(alias.name.startswith("llama_cpp") for alias in node.names), path
-    return found
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {name[1] if len(name) > 1 else "__init__" for name in names if name[0] == "llama_cpp"}
+    return found - ({place_of(path)} if len(inside) > 1 else set())
 
 
-@pytest.mark.parametrize("module", sorted(set(ALLOWED) - {"_core"}))
-def test_imports_point_downwards(module: str) -> None:
-    assert imports_of(PACKAGE / f"{module}.py") <= ALLOWED[module]
+def _top(name: str) -> str:
+    """Tell whether what is imported from llama_cpp itself is one of its modules or a public name."""
+    is_module = name == "_core" or (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
+    return name if is_module else "__init__"
 
 
-def test_every_module_has_its_place() -> None:
-    assert {path.stem for path in PACKAGE.glob("*.py")} <= set(ALLOWED)
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path: Path) -> None:
+    assert imports_of(path) <= ALLOWED[place_of(path)]
+
+
+def test_no_two_places_import_each_other() -> None:
+    for place, below in ALLOWED.items():
+        for other in below:
+            assert place not in ALLOWED[other], (place, other)
 
 
 def test_the_core_knows_errors_and_config_alone() -> None:

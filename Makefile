@@ -19,11 +19,11 @@ check: build
 	$(BIN)/python -m mypy.stubtest llama_cpp._core --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint llama_cpp  # which starts pycodestyle by its bare name
 
-# In the folder that setup.py has configured, so that llama-bench and _core are linked with the same objects.
+# In the folder that setup.py has configured, so that llama.cpp's programs and _core are linked with the same objects.
 bench: build
 	folder=build/cmake-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX").split(".")[1])') \
 	&& $(BIN)/cmake -DLLAMA_CPP_CYTHON_BENCH=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $$folder \
-	&& $(BIN)/cmake --build $$folder --target llama-bench
+	&& $(BIN)/cmake --build $$folder --target llama-bench llama-batched-bench llama-server llama-quantize
 	$(BIN)/python -m benchmarks
 
 build: .venv/built

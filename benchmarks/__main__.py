@@ -15,13 +15,16 @@ from llama_cpp.config import available_cpus
 from llama_cpp.hub import DEFAULT_MODEL, resolve_model
 from tests.tiny import write_model
 
-from .pairs import heading, summary
-from .rows import all_rows
+from .batches import batch_rows, quantized
+from .pairs import Unavailable, heading, summary, unavailable
+from .peers import PEERS, peer_rows
+from .rows import single_rows
 
 ROOT = Path(__file__).parents[1]
 PAIRS = 5
 QUICK_PAIRS = 2  # one in each order
 QUIET_LOAD = 0.5
+TOOLS = ("llama-bench", "llama-batched-bench", "llama-server", "llama-quantize")
 
 
 def main() -> None:
@@ -29,29 +32,40 @@ def main() -> None:
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("--pairs", type=int, default=PAIRS, help=f"pairs for each row (default: {PAIRS})")
     amount.add_argument("--quick", dest="pairs", action="store_const", const=QUICK_PAIRS, help=f"{QUICK_PAIRS} pairs")
-    parser.add_argument("--only", default="", metavar="TEXT", help="measure the rows with this in their names")
+    parser.add_argument("--only", default="", metavar="TEXT", help="measure the rows that have this in them")
+    parser.add_argument("--peers", action="store_true", help=f"compare with {' and '.join(PEERS)} too")
     parser.add_argument(
-        "--llama-bench", type=Path, default=_built(), metavar="PATH", help="default: what `make bench` has built"
+        "--tools", type=Path, default=_built(), metavar="FOLDER", help="default: what `make bench` has built"
     )
     args = parser.parse_args()
     if args.pairs < 1:
         parser.error("--pairs must be at least 1")
-    if not args.llama_bench.is_file():
-        parser.error(f"there is no {args.llama_bench}: run `make bench`")
+    for tool in TOOLS:
+        if not (args.tools / tool).is_file():
+            parser.error(f"there is no {tool} in {args.tools}: run `make bench`")
+    real = resolve_model(DEFAULT_MODEL)
+    small = quantized(args.tools / "llama-quantize", real, ROOT / "build")
     with tempfile.TemporaryDirectory() as folder:
         tiny = write_model(Path(folder, "tiny.gguf"))
-        rows = [row for row in all_rows(args.llama_bench, resolve_model(DEFAULT_MODEL), tiny) if args.only in row.name]
+        rows = single_rows(args.tools / "llama-bench", real, tiny) + batch_rows(args.tools, small)
+        if args.peers:
+            rows += peer_rows(ROOT / "build" / "peers", small, tiny)
+        rows = [row for row in rows if args.only in f"{row.name} {row.reference}"]
         if not rows:
-            parser.error(f"no row's name has {args.only!r} in it")
+            parser.error(f"no row has {args.only!r} in its name, or in that of what it is compared with")
         print(_circumstances(), heading(), sep="\n", flush=True)
         for row in rows:
-            print(summary(row, row.measure(args.pairs)), flush=True)
+            try:
+                line = summary(row, row.measure(args.pairs))
+            except Unavailable as reason:
+                line = unavailable(row, reason)
+            print(line, flush=True)
 
 
 def _built() -> Path:
-    """Return where `make bench` puts llama-bench: into the folder that setup.py builds this Python's `_core` in."""
+    """Return where `make bench` puts llama.cpp's programs: the folder that setup.py builds this Python's `_core` in."""
     tag = sysconfig.get_config_var("EXT_SUFFIX").split(".")[1]
-    return ROOT / "build" / f"cmake-{tag}" / "bin" / "llama-bench"
+    return ROOT / "build" / f"cmake-{tag}" / "bin"
 
 
 def _circumstances() -> str:

@@ -18,6 +18,10 @@ Side = Callable[[], float]
 SETTLE_SECONDS = 0.3
 
 
+class Unavailable(Exception):
+    """What a row is to be compared with can't be had here."""
+
+
 @dataclass(frozen=True)
 class MinRatio:
     """Ours should be at least this share of the reference."""
@@ -109,5 +113,10 @@ def summary(row: Row, pairs: Sequence[tuple[float, float]]) -> str:
     )
 
 
+def unavailable(row: Row, reason: Unavailable) -> str:
+    """Return the table's line for a row that can't be measured."""
+    return f"{row.name:38} {row.unit:8} {'-':>8} {'-':>8} {row.reference:16} {' '.join(str(reason).split())}"
+
+
 def _line(name: str, unit: str, ours: str, other: str, which: str, compared: str, target: str, met: str) -> str:
-    return f"{name:38} {unit:8} {ours:>8} {other:>8} {which:12} {compared:28} {target:7} {met}".rstrip()
+    return f"{name:38} {unit:8} {ours:>8} {other:>8} {which:16} {compared:28} {target:7} {met}".rstrip()

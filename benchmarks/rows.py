@@ -1,4 +1,4 @@
-"""What is measured: a row for each target."""
+"""What is measured of single requests: a row for each target."""
 
 from __future__ import annotations
 
@@ -66,14 +66,17 @@ class Workload:
     def n_tokens(self) -> int:
         return self.n_prompt + self.n_gen
 
+    @property
+    def n_ctx(self) -> int:
+        """Tokens that the context holds: llama-bench asks for n_tokens, and llama.cpp rounds that up to 256."""
+        return -(-self.n_tokens // 256) * 256
+
     def config(self) -> dict[str, Any]:
         """Return the fields of LlamaConfig that make the context which llama-bench makes."""
-        # llama-bench asks for room for n_tokens; llama.cpp then rounds up to 256, and cuts the batches to that.
-        n_ctx = -(-self.n_tokens // 256) * 256
         return {
-            "n_ctx": n_ctx,
-            "n_batch": min(2048, n_ctx),
-            "n_ubatch": min(512, n_ctx),
+            "n_ctx": self.n_ctx,
+            "n_batch": min(2048, self.n_ctx),  # as llama.cpp cuts the batches
+            "n_ubatch": min(512, self.n_ctx),
             "n_threads": self.n_threads,
             "flash_attn": 1,
             "use_mmap": True,
@@ -97,7 +100,7 @@ class Workload:
         return [str(llama_bench), *(str(word) for option in options.items() for word in option)]
 
 
-def all_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
+def single_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
     """List the rows.
 
     Args:
@@ -116,8 +119,8 @@ def all_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
             sides = partial(_throughput, llama_bench, work)
             rows.append(Row(name, "tokens/s", "llama-bench", MinRatio(ratio), sides))
     for name, generate, sampling, excess in (
-        ("greedy", _generate, GREEDY, 6.0),
-        ("default sampling", _generate, DEFAULT_CHAIN, 24.0),
+        ("greedy", generate_tokens, GREEDY, 6.0),
+        ("default sampling", generate_tokens, DEFAULT_CHAIN, 24.0),
         ("greedy, streamed", _stream, GREEDY, 15.0),
     ):
         work = Workload(tiny, n_gen=512, runs=TINY_RUNS)
@@ -132,7 +135,7 @@ def all_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
 @contextmanager
 def _throughput(llama_bench: Path, work: Workload) -> Iterator[tuple[Side, Side]]:
     """Measure tokens per second."""
-    with _seconds(llama_bench, work, _generate, GREEDY) as (ours, reference):
+    with _seconds(llama_bench, work, generate_tokens, GREEDY) as (ours, reference):
         yield lambda: work.n_tokens / ours(), lambda: work.n_tokens / reference()
 
 
@@ -149,12 +152,20 @@ def _latency(
 def _seconds(
     llama_bench: Path, work: Workload, generate: Generate, sampling: SamplingParams
 ) -> Iterator[tuple[Side, Side]]:
-    """Measure the seconds that a workload takes, after a short one to warm up, as llama-bench has it."""
+    """Measure the seconds that a workload takes."""
+    with own_seconds(work, generate, sampling) as ours:
+        yield ours, lambda: bench_seconds(llama_bench, work)
 
-    def reference() -> float:
-        output = subprocess.run(work.command(llama_bench), stdout=subprocess.PIPE, check=True).stdout
-        return float(median(json.loads(output)[0]["samples_ns"])) / 1e9
 
+def bench_seconds(llama_bench: Path, work: Workload) -> float:
+    """Return the seconds that a workload takes llama-bench, the median of its runs."""
+    output = subprocess.run(work.command(llama_bench), stdout=subprocess.PIPE, check=True).stdout
+    return float(median(json.loads(output)[0]["samples_ns"])) / 1e9
+
+
+@contextmanager
+def own_seconds(work: Workload, generate: Generate, sampling: SamplingParams) -> Iterator[Side]:
+    """Measure the seconds that a workload takes here, after a short one to warm up, as llama-bench has it."""
     with Llama(work.model, **work.config()) as llm:
         # llama-bench computes its n_gen tokens from BOS on, and does not sample: the last of ours is never computed.
         prompt = [llm.token_bos(), *random.Random(0).choices(range(llm.n_vocab()), k=max(0, work.n_prompt - 1))]
@@ -172,10 +183,10 @@ def _seconds(
             generate(llm, prompt, 1, sampling)
             return median(timed() for _ in range(work.runs))
 
-        yield ours, reference
+        yield ours
 
 
-def _generate(llm: Llama, prompt: list[int], max_tokens: int, sampling: SamplingParams) -> GenerationResult:
+def generate_tokens(llm: Llama, prompt: list[int], max_tokens: int, sampling: SamplingParams) -> GenerationResult:
     return llm.generate_result(prompt, max_tokens, sampling)
 
 

@@ -68,6 +68,7 @@ cdef extern from "ggml.h" nogil:
     int64_t ggml_time_us()
     int64_t ggml_blck_size(ggml_type type)
     size_t ggml_type_size(ggml_type type)
+    const int GGML_MAX_DIMS
     const char * ggml_type_name(ggml_type type)
     cbool ggml_is_quantized(ggml_type type)
 
@@ -177,7 +178,44 @@ cdef extern from "ggml-opt.h" nogil:
 
 
 cdef extern from "gguf.h" nogil:
+    enum gguf_type:
+        GGUF_TYPE_UINT8
+        GGUF_TYPE_INT8
+        GGUF_TYPE_UINT16
+        GGUF_TYPE_INT16
+        GGUF_TYPE_UINT32
+        GGUF_TYPE_INT32
+        GGUF_TYPE_FLOAT32
+        GGUF_TYPE_BOOL
+        GGUF_TYPE_STRING
+        GGUF_TYPE_ARRAY
+        GGUF_TYPE_UINT64
+        GGUF_TYPE_INT64
+        GGUF_TYPE_FLOAT64
+
     struct gguf_context
+    struct gguf_init_params:
+        cbool no_alloc
+        ggml_context ** ctx
+
+    gguf_context * gguf_init_from_file(const char * fname, gguf_init_params params) except +raise_native_error
+    void gguf_free(gguf_context * ctx)
+    size_t gguf_get_data_offset(const gguf_context * ctx)
+    int64_t gguf_get_n_kv(const gguf_context * ctx)
+    const char * gguf_get_key(const gguf_context * ctx, int64_t key_id)
+    gguf_type gguf_get_kv_type(const gguf_context * ctx, int64_t key_id)
+    gguf_type gguf_get_arr_type(const gguf_context * ctx, int64_t key_id)
+    const char * gguf_get_val_str(const gguf_context * ctx, int64_t key_id)
+    const void * gguf_get_val_data(const gguf_context * ctx, int64_t key_id)
+    size_t gguf_get_arr_n(const gguf_context * ctx, int64_t key_id)
+    const void * gguf_get_arr_data(const gguf_context * ctx, int64_t key_id)
+    const char * gguf_get_arr_str(const gguf_context * ctx, int64_t key_id, size_t i)
+    int64_t gguf_get_n_tensors(const gguf_context * ctx)
+    size_t gguf_get_tensor_offset(const gguf_context * ctx, int64_t tensor_id)
+    const char * gguf_get_tensor_name(const gguf_context * ctx, int64_t tensor_id)
+    const int64_t * gguf_get_tensor_ne(const gguf_context * ctx, int64_t tensor_id)
+    ggml_type gguf_get_tensor_type(const gguf_context * ctx, int64_t tensor_id)
+    size_t gguf_get_tensor_size(const gguf_context * ctx, int64_t tensor_id)
 
 
 cdef extern from "llama.h" nogil:

@@ -3,8 +3,9 @@
 """The native core: the only module that calls llama_* and ggml_* functions.
 
 Ownership: Model owns a llama_model; Vocab borrows from its Model; Context owns a llama_context and a thread pool, and
-keeps its Model alive; Sampler owns a chain; Batch owns a llama_batch; DecodeLoop owns its slots and keeps its Context
-and the Samplers in use alive. An object whose process was forked since is dead in the child: its threads are not there.
+keeps its Model alive; LoraAdapter owns a llama_adapter_lora and does the same; Sampler owns a chain; Batch owns a
+llama_batch; DecodeLoop owns its slots and keeps its Context and the Samplers and LoraAdapters in use alive; GgufFile owns
+a gguf_context. An object whose process was forked since is dead in the child: its threads are not there.
 
 The GIL: it is released around every llama.cpp call that allocates, frees, reads files or computes. DecodeLoop.run holds
 it for no part of a step.
@@ -15,6 +16,8 @@ runs, by an exception thrown from ggml's abort callback; what it happened to is 
 
 import atexit
 import os
+import re
+import struct
 import sys
 import threading
 import time
@@ -24,7 +27,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_Clear, PyErr_Fetch, PyErr_Restore, PyErr_SetObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
@@ -63,9 +66,22 @@ cdef extern from *:
         int         level = 0;
         std::string tail;
         bool        muted = false;  // what is logged now says only that we stopped llama.cpp
+        void *      watcher = nullptr;  // a Python object that sees what is logged and may want to stop it
+        bool        cancel = false;
     };
     thread_local NativeLog native_log;
     thread_local bool      assertion_failed = false;
+
+    // The log is the only place where some functions can be stopped: they catch what is thrown there, and return.
+    void (*write_log)(ggml_log_level level, const char * text, void * user_data);
+
+    void log_callback(ggml_log_level level, const char * text, void * user_data) {
+        write_log(level, text, user_data);
+        if (native_log.cancel) {
+            native_log.cancel = false;
+            throw std::runtime_error("stopped");
+        }
+    }
 
     // Threads that Python does not know are ggml's workers: nothing on their stack could catch, so they go the way of
     // abort(), with ggml's message.
@@ -132,7 +148,11 @@ cdef extern from *:
         int level
         string tail
         cbool muted
+        void * watcher
+        cbool cancel
     NativeLog native_log
+    void (*write_log)(ggml_log_level level, const char * text, void * user_data) noexcept nogil
+    void log_callback(ggml_log_level level, const char * text, void * user_data) noexcept nogil
     cbool assertion_failed
     void throw_assertion(const char * message) noexcept nogil
     string current_exception_message() noexcept nogil
@@ -147,6 +167,7 @@ cdef class Model
 cdef class Vocab
 cdef class Sampler
 cdef class Batch
+cdef class LoraAdapter
 cdef class Context
 cdef class LogitsView
 
@@ -158,4 +179,6 @@ include "native/vocab.pxi"
 include "native/sampler.pxi"
 include "native/batch.pxi"
 include "native/context.pxi"
+include "native/adapter.pxi"
 include "native/loop.pxi"
+include "native/files.pxi"

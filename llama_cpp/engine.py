@@ -69,12 +69,16 @@ class Request:
         logprobs: alternatives to report at each token; None for no log-probabilities at all.
         head: text of the prompt, if it is to be echoed: log-probabilities then are of its tokens too.
         stream: whether text is wanted as it comes.
-        append: whether the prompt goes on from what the sequence of the last generation holds.
+        append: whether the prompt goes on from what the sequence of the last generation, or of `slot`, holds.
+        slot: sequence to run in, which `pin` gave; None for any.
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
         timeout: seconds from its start until the generation is given up; None for never.
         draft_tokens: tokens to guess before each step.
         processors: callables (token ids, scores) that may change the scores before a token is chosen.
+        loras: adapters to compute with, and their scales.
+        overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
+        n_keep: tokens at its beginning that stay when others are left out.
     """
 
     tokens: list[int]
@@ -92,6 +96,10 @@ class Request:
     timeout: float | None = None
     draft_tokens: int = 0
     processors: Sequence[LogitsProcessor] = ()
+    loras: tuple[tuple[_core.LoraAdapter, float], ...] = ()
+    overflow: str = "error"
+    n_keep: int = 0
+    slot: int | None = None
 
 
 def _note(done: deque[int], index: int, generation: Generation) -> None:
@@ -150,6 +158,7 @@ class Generation:
         self._engine = engine
         self.request = request
         self._slot: int | None = None
+        self._n_truncated = 0  # tokens of the prompt that were left out
         self._pieces: deque[str] = deque()
         self._outcome: dict[str, Any] | None = None
         self._error: LlamaError | None = None
@@ -189,7 +198,7 @@ class Generation:
             raise self.failure()
         assert self._outcome is not None
         self._warn_if_full()
-        return self._engine.result(self.request, self._outcome)
+        return self._engine.result(self.request, self._outcome, self._n_truncated)
 
     def _warn_if_full(self) -> None:
         """Log, once and without a lock, that the context was too small for what was asked for."""
@@ -268,6 +277,8 @@ class Engine:
         self._vocab = model.vocab
         self._context = _core.Context(model, config, n_ctx_seq)
         self._draft = None if draft_model is None else _core.Context(draft_model, config, n_ctx_seq)
+        # A sequence can't be cut to an earlier length where the memory keeps only what the next token needs.
+        self.keeps_no_past = model.is_recurrent() or (model.n_swa() > 0 and not config.swa_full)
         self._made_loop: _core.DecodeLoop | None = None
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
@@ -276,6 +287,8 @@ class Engine:
         self._queue: deque[weakref.ref[Generation]] = deque()
         self._running: dict[int, weakref.ref[Generation]] = {}
         self._last_slot = 0
+        self._pinned: set[int] = set()  # slots that belong to somebody
+        self._dropped: deque[int] = deque()  # those whose owner is gone; filled without a lock, by finalizers
         self._watched: set[Generation] = set()
 
     @property
@@ -354,7 +367,8 @@ class Engine:
         generation = Generation(self, request)
         generation.on_news = on_news
         self._refuse_fork()
-        self._check_size(request, len(request.tokens))
+        if request.overflow == "error":
+            self._check_size(request, len(request.tokens))
         with self._changed:
             if self._context.closed:
                 raise ClosedError("this Llama is closed")
@@ -496,6 +510,7 @@ class Engine:
             generation = reference()
             if generation is None or generation._abandoned:
                 self._finish(slot, generation)
+        self._free_dropped()
         for reference in list(self._queue):
             waiting = reference()
             if waiting is None or waiting._abandoned:
@@ -514,16 +529,17 @@ class Engine:
                 except LlamaError as error:
                     del self._running[free]
                     self._fail(waiting, error)
-            elif not waiting.request.share:
+            elif not waiting.request.share and waiting.request.slot is None:
                 break  # first come, first served
 
     def _free_slot(self, request: Request) -> int | None:
         """Choose a slot for a request; None if it had better wait."""
         if request.append:
-            return None if self._last_slot in self._running else self._last_slot
+            wanted = self._last_slot if request.slot is None else request.slot
+            return None if wanted in self._running else wanted
         free = [slot for slot in range(self._context.n_seq_max) if slot not in self._running]
         if request.share:
-            best, have, coming = self._loop.prefix(request.tokens)
+            best, have, coming = self._loop.prefix(request.tokens, request.loras)
             if coming >= have + MIN_SHARED:
                 return None  # another row is computing what both have in common
             if best in free:
@@ -537,11 +553,15 @@ class Engine:
 
     def _start(self, slot: int, generation: Generation) -> None:
         request = generation.request
-        tokens = request.tokens
+        tokens, append = request.tokens, request.append
         generation._slot = slot
-        if request.append:
-            tokens = self._loop.tokens(slot) + tokens
-            self._check_size(request, len(tokens))
+        n_held = len(self._loop.tokens(slot)) if append else 0
+        if request.overflow == "error":
+            self._check_size(request, n_held + len(tokens))
+        elif n_held + len(tokens) > self._context.n_ctx_seq:
+            tokens = self._truncated(request, self._loop.tokens(slot) + tokens if append else tokens)
+            generation._n_truncated = n_held + len(request.tokens) - len(tokens)
+            append = False
         score_from = request.score_from if request.head is None else 1
         sampler = _core.Sampler.from_params(
             self._vocab, request.sampling, request.seed, self._context.n_ctx_seq, _custom_sampler
@@ -556,12 +576,21 @@ class Engine:
             n_top=-1 if request.logprobs is None else request.logprobs,
             score_from=2**31 - 1 if score_from is None else score_from,
             stream=request.stream,
-            reuse=request.append,
+            append=append,
             share=request.share,
             timeout=min(request.timeout or 0.0, MAX_TIMEOUT),
             max_draft=request.draft_tokens,
+            loras=request.loras,
+            n_keep=request.n_keep if request.overflow == "shift" else -1,
             **self._processing(request.processors),
         )
+
+    def _truncated(self, request: Request, tokens: list[int]) -> list[int]:
+        """Leave out the middle of a prompt that is too long: room for the answer, a half at most, is needed too."""
+        n_ctx = self._context.n_ctx_seq
+        room = n_ctx // 4 if request.max_tokens < 0 else min(request.max_tokens, n_ctx // 2)
+        n_keep = max(request.n_keep, int(tokens[0] == self._vocab.bos()))
+        return tokens[:n_keep] + tokens[len(tokens) - (n_ctx - room - n_keep) :]
 
     def _processing(self, processors: Sequence[LogitsProcessor]) -> dict[str, Any]:
         """Make arguments for DecodeLoop.start of a request's logits processors."""
@@ -639,13 +668,63 @@ class Engine:
             generation = pending.pop(index)
             yield index, _named(index, generation._error) if generation._error else generation.result()
 
+    def tokens(self, slot: int) -> list[int]:
+        """Return the tokens of a sequence."""
+        with self._changed:
+            return self._loop.tokens(slot)
+
+    @contextlib.contextmanager
+    def idle_loop(self, slot: int | None = None) -> Iterator[_core.DecodeLoop]:
+        """Give the loop while no generation runs in a sequence, or in any: its memory can be edited then.
+
+        Raises:
+            LlamaError: if one does run.
+        """
+        self.sweep()
+        with self.exclusive():
+            if slot in self._running or (slot is None and self._running):
+                raise LlamaError("a generation is running; let it end, or close its iterator, then change the memory")
+            yield self._loop
+
+    @property
+    def last_slot(self) -> int:
+        """The sequence that the last generation was of."""
+        return self._last_slot
+
+    def pin(self) -> int:
+        """Take a sequence out of the common use.
+
+        Raises:
+            LlamaError: if all of them are taken.
+        """
+        with self._changed:
+            self._free_dropped()
+            for slot in range(self._context.n_seq_max):
+                if slot not in self._pinned and slot not in self._running:
+                    self._pinned.add(slot)
+                    return slot
+        raise LlamaError(f"all {self._context.n_seq_max} sequences are held by sessions; close some, or drop them")
+
+    def unpin(self, slot: int) -> None:
+        """Give a sequence back, as soon as nothing runs in it; takes no lock, so that finalizers may call it."""
+        self._dropped.append(slot)
+
+    def _free_dropped(self) -> None:
+        for _ in range(len(self._dropped)):
+            slot = self._dropped.popleft()
+            if slot in self._running or self._stepper is not None:
+                self._dropped.append(slot)
+            elif not self._context.closed:
+                self._loop.forget(slot)
+                self._pinned.discard(slot)
+
     def sweep(self) -> None:
         """Free the slots of abandoned generations; where another thread is stepping, that thread does it."""
         with self._changed:
             if self._stepper is None:
                 self._admit()
 
-    def result(self, request: Request, outcome: dict[str, Any]) -> GenerationResult:
+    def result(self, request: Request, outcome: dict[str, Any], n_truncated: int) -> GenerationResult:
         """Make a result of what the loop reported."""
         stop_reason = request.stops[outcome["stop_reason"]] if outcome["stopped_by_text"] else outcome["stop_reason"]
         return GenerationResult(
@@ -659,6 +738,8 @@ class Engine:
                 len(outcome["token_ids"]),
                 outcome["n_drafted"],
                 outcome["n_accepted"],
+                n_truncated,
+                outcome["n_shifted"],
             ),
             timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
             seed=request.seed,
@@ -726,13 +807,9 @@ class Engine:
         Raises:
             LlamaError: if a generation is running.
         """
-        self._refuse_fork()
-        self.sweep()
-        with self._changed:
-            if self._running:
-                raise LlamaError("a generation is running; let it end, or close its iterator, then clear the memory")
+        with self.idle_loop() as loop:
             for slot in range(self._context.n_seq_max):
-                self._loop.forget(slot)
+                loop.forget(slot)
 
     def close(self) -> None:
         """Cancel everything and free the context."""
@@ -783,6 +860,18 @@ def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_paral
     if n_parallel is None:
         wanted = max(1, min(MAX_PARALLEL, n_ctx // row))
     return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+
+
+def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:
+    """Choose a context for sessions: many sequences in one memory, so that forks share what they have in common.
+
+    A recurrent state takes the same room whether it is used or not, so there are fewer of those.
+    """
+    per_token = model.kv_bytes_per_token(config)
+    budget = available_memory() // 4 // per_token if per_token else 0
+    n_ctx = max(config.n_ctx, min(4 * config.n_ctx, budget))
+    n_seq_max = 16 if model.is_recurrent() else 64
+    return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=n_seq_max, kv_unified=True, embeddings=False)
 
 
 def embedding_config(config: LlamaConfig) -> LlamaConfig:

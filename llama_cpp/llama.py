@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
 from .config import (
@@ -35,8 +35,13 @@ from .engine import (
     batch_config,
     draw_seed,
     embedding_config,
+    session_config,
 )
 from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
+from .files import check_file
+from .lora import LoraAdapter
+from .session import Session
+from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
 from .types import (
     Completion,
     CompletionChoice,
@@ -55,43 +60,51 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from tqdm.auto import tqdm
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
 DEFAULT_DRAFT_TOKENS = 8
 MAX_DRAFT_TOKENS = 64
 LogitsProcessors = LogitsProcessor | Sequence[LogitsProcessor] | None
+Lora = Sequence[LoraAdapter | tuple[LoraAdapter, float]] | None
 
-_GENERATE_KEYWORDS = (
-    "prompt",
-    "max_tokens",
-    "sampling",
-    "stop",
-    "echo",
-    "logprobs",
-    "stream",
-    "seed",
-    "reset_kv_cache",
-    "timeout",
-    "logits_processor",
-    "draft_tokens",
-)
-_BATCH_KEYWORDS = (
-    "prompts",
-    "max_tokens",
-    "sampling",
-    "stop",
-    "seed",
-    "logprobs",
-    "timeout",
-    "logits_processor",
-    "draft_tokens",
-    "on_error",
-    "progress",
-    "n_parallel",
-    "share_prefix",
-)
+OVERFLOWS = ("error", "truncate", "shift")
+
+
+class RequestOptions(TypedDict, total=False):
+    """What every way of generating takes besides the arguments that it names.
+
+    Attributes:
+        timeout: seconds from its start until the generation is given up; None for never.
+        logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
+            (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns others. It
+            is called from whichever thread takes the engine's steps.
+        draft_tokens: speculative decoding: guess as many tokens before each step, and compute them in one batch. The
+            guesses are the draft model's, or, if there is none, what followed when the last tokens were said before
+            (prompt lookup), which pays where answers repeat parts of the prompt. The answer is the same but for
+            near-ties (see `reset_kv_cache`). Recurrent models, and sliding windows without swa_full, take no guesses.
+            None is 8 with a draft model, and 0 without.
+        lora: adapters to compute with, as LoraAdapters or (LoraAdapter, scale) pairs, in place of those that the
+            instance has loaded; [] for none of them.
+        overflow: what happens where the context is too small: "error" refuses a prompt that does not fit, and ends an
+            answer with finish_reason "length"; "truncate" leaves out the middle of such a prompt; "shift" does so too,
+            and when the context is full drops the older half of it and goes on, which not every memory can do. How
+            many tokens were left out is in the result's usage.
+        n_keep: tokens at the beginning that "truncate" and "shift" always keep, half of the context at most; a BOS is
+            kept anyway.
+    """
+
+    timeout: float | None
+    logits_processor: LogitsProcessors
+    draft_tokens: int | None
+    lora: Lora
+    overflow: Literal["error", "truncate", "shift"]
+    n_keep: int
+
+
+_OPTIONS = tuple(RequestOptions.__annotations__)
+_ROW_FIELDS = ("max_tokens", "sampling", "stop", "seed", "logprobs", *_OPTIONS)
 
 
 class Llama:
@@ -134,7 +147,7 @@ class Llama:
             overrides["model_path"] = model_path
         self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
         self._sampling = _check_sampling(sampling) or SamplingParams()
-        _check_file(self._config.model_path)
+        check_file(self._config.model_path)
         logs.set_verbose(self._config.verbose)
         self._model = _core.Model(self._config)
         _check_metadata(self._model, self._config)
@@ -199,7 +212,7 @@ class Llama:
             draft_model._require_open()
             return draft_model._model
         config: LlamaConfig = replace(self._config, LlamaConfig, {"model_path": draft_model, "kv_overrides": None})
-        _check_file(config.model_path)
+        check_file(config.model_path)
         model = _core.Model(config)
         _check_metadata(model, config)
         return model
@@ -250,10 +263,7 @@ class Llama:
         stream: bool = False,
         seed: int | None = None,
         reset_kv_cache: bool = True,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> str | Iterator[str] | Iterator[Completion] | Completion:
         """Continue a prompt.
 
@@ -270,15 +280,8 @@ class Llama:
             seed: of the random choices; None or -1 leaves it to `sampling`, then to the config, then to chance.
             reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
                 second BOS, and only what is new is computed.
-            timeout: seconds from its start until the generation is given up; None for never.
-            logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
-                (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns
-                others. It is called from whichever thread takes the engine's steps.
-            draft_tokens: speculative decoding: guess as many tokens before each step, and compute them in one batch.
-                The guesses are the draft model's, or, if there is none, what followed when the last tokens were said
-                before (prompt lookup), which pays where answers repeat parts of the prompt. The answer is the same but
-                for near-ties (see `reset_kv_cache`). Recurrent models, and sliding windows without swa_full, take no
-                guesses. None is 8 with a draft model, and 0 without.
+            **options: the fields of RequestOptions: `timeout`, `logits_processor`, `draft_tokens`, `lora`, `overflow`,
+                `n_keep`.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -290,21 +293,9 @@ class Llama:
             GenerationTimeoutError: if the timeout is over; `.text` has what there was until then.
             GenerationError: if llama.cpp fails; likewise.
         """
-        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         request = self._request(
-            prompt,
-            max_tokens,
-            sampling,
-            stop,
-            seed,
-            timeout,
-            logits_processor,
-            draft_tokens,
-            logprobs,
-            echo,
-            stream,
-            reset_kv_cache,
+            prompt, max_tokens, sampling, stop, seed, options, logprobs, echo, stream, reset_kv_cache=reset_kv_cache
         )
         generation = self._require_engine().submit(request)
         head = request.head or ""
@@ -324,18 +315,14 @@ class Llama:
         stop: Stop = None,
         seed: int | None = None,
         reset_kv_cache: bool = True,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> Generation:
         """Continue a prompt, and give the text as its tokens are decoded.
 
         A piece is held back while it could be the beginning of a stop text or of a character.
 
         Args:
-            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, timeout, logits_processor,
-                draft_tokens: as `generate` has them.
+            prompt, max_tokens, sampling, stop, seed, reset_kv_cache, **options: as `generate` has them.
 
         Returns:
             An iterator over str, whose `result()` has the rest (see `generate_result`), and which `close()`, leaving a
@@ -344,18 +331,8 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it, for the arguments at once and for the rest while iterating.
         """
-        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
-            prompt,
-            max_tokens,
-            sampling,
-            stop,
-            seed,
-            timeout,
-            logits_processor,
-            draft_tokens,
-            stream=True,
-            reset_kv_cache=reset_kv_cache,
+            prompt, max_tokens, sampling, stop, seed, options, stream=True, reset_kv_cache=reset_kv_cache
         )
         return self._require_engine().submit(request)
 
@@ -369,16 +346,12 @@ class Llama:
         logprobs: int | None = None,
         seed: int | None = None,
         reset_kv_cache: bool = True,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> GenerationResult:
         """Continue a prompt, and return all that is known of the generation.
 
         Args:
-            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, timeout, logits_processor,
-                draft_tokens: as `generate` has them.
+            prompt, max_tokens, sampling, stop, logprobs, seed, reset_kv_cache, **options: as `generate` has them.
             echo: report the log-probabilities of the prompt's tokens too.
 
         Returns:
@@ -387,19 +360,8 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it.
         """
-        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         request = self._request(
-            prompt,
-            max_tokens,
-            sampling,
-            stop,
-            seed,
-            timeout,
-            logits_processor,
-            draft_tokens,
-            logprobs,
-            echo,
-            reset_kv_cache=reset_kv_cache,
+            prompt, max_tokens, sampling, stop, seed, options, logprobs, echo, reset_kv_cache=reset_kv_cache
         )
         return self._require_engine().submit(request).result()
 
@@ -412,23 +374,19 @@ class Llama:
         stop: Stop = None,
         seed: int | None = None,
         logprobs: int | None = None,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
         share_prefix: bool = True,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> list[GenerationResult | LlamaError]:
         """Continue many prompts side by side, and return the results in the prompts' order.
 
         Args:
             prompts: any iterable of texts, lists of token ids, or dicts such as {"prompt": ..., "max_tokens": ...}
-                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`, `timeout`, `logits_processor`,
-                `draft_tokens`.
-            max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, draft_tokens: as `generate` has
-                them, for rows that don't say.
+                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs` and fields of RequestOptions. Rows
+                with other adapters than those that are being computed wait for their turn.
+            max_tokens, sampling, stop, seed, logprobs, **options: as `generate` has them, for rows that don't say.
             on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
             progress: show a progress bar with rows and tokens per second.
             n_parallel: rows to decode together; the default depends on the memory at hand, 16 at most.
@@ -451,14 +409,11 @@ class Llama:
             stop=stop,
             seed=seed,
             logprobs=logprobs,
-            timeout=timeout,
-            logits_processor=logits_processor,
-            draft_tokens=draft_tokens,
             on_error="return",
             progress=progress,
             n_parallel=n_parallel,
             share_prefix=share_prefix,
-            **unknown,
+            **options,
         )
         _check_on_error(on_error)
         for index, result in rows:
@@ -479,15 +434,12 @@ class Llama:
         sampling: SamplingParams | None = None,
         stop: Stop = None,
         seed: int | None = None,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> list[GenerationResult]:
         """Continue one prompt in several ways, side by side; the prompt is computed once.
 
         Args:
-            prompt, max_tokens, sampling, stop, timeout, logits_processor, draft_tokens: as `generate` has them.
+            prompt, max_tokens, sampling, stop, **options: as `generate` has them.
             n: continuations to return.
             best_of: continuations to generate; those with the highest mean log-probability of a token are returned,
                 the best one first. The default is n, in no particular order.
@@ -496,7 +448,7 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it.
         """
-        refuse_unknown("argument", unknown, (*_BATCH_KEYWORDS, "n", "best_of"))
+        refuse_unknown("argument", options.keys() - set(_OPTIONS), (*_ROW_FIELDS, "prompt", "n", "best_of"))
         check_int("n", n, 1)
         count = n if best_of is None else best_of
         check_int("best_of", count, n)
@@ -509,9 +461,7 @@ class Llama:
             sampling=sampling,
             stop=stop,
             logprobs=None if best_of is None else 0,
-            timeout=timeout,
-            logits_processor=logits_processor,
-            draft_tokens=draft_tokens,
+            **options,
         )
         results = [row for row in rows if isinstance(row, GenerationResult)]
         if best_of is None:
@@ -527,14 +477,11 @@ class Llama:
         stop: Stop = None,
         seed: int | None = None,
         logprobs: int | None = None,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
         on_error: Literal["raise", "return"] = "raise",
         progress: bool = False,
         n_parallel: int | None = None,
         share_prefix: bool = True,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
         """Continue many prompts side by side, and give (index, result) as rows end.
 
@@ -542,13 +489,14 @@ class Llama:
         Closing the iterator cancels what is running.
 
         Args:
-            prompts, max_tokens, sampling, stop, seed, logprobs, timeout, logits_processor, draft_tokens, on_error,
-                progress, n_parallel, share_prefix: as `generate_batch` has them.
+            prompts, max_tokens, sampling, stop, seed, logprobs, on_error, progress, n_parallel, share_prefix, **options:
+                as `generate_batch` has them.
 
         Raises:
             LlamaError: as `generate_batch` has it.
         """
-        refuse_unknown("argument", unknown, _BATCH_KEYWORDS)
+        batch_keywords = ("prompts", "on_error", "progress", "n_parallel", "share_prefix")
+        refuse_unknown("argument", options.keys() - set(_OPTIONS), (*_ROW_FIELDS, *batch_keywords))
         _check_on_error(on_error)
         check_bool("progress", progress)
         check_bool("share_prefix", share_prefix)
@@ -562,11 +510,9 @@ class Llama:
             "stop": stop,
             "seed": seed,
             "logprobs": logprobs,
-            "timeout": timeout,
-            "logits_processor": logits_processor,
-            "draft_tokens": draft_tokens,
+            **options,
         }
-        self._request("-", **defaults)  # a default that is wrong concerns no row, and fails at once
+        self._row_request("-", defaults)  # a default that is wrong concerns no row, and fails at once
         return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
 
     def _run_batch(
@@ -598,16 +544,22 @@ class Llama:
             prompt: Any = row
             try:
                 if isinstance(row, Mapping):
-                    check_known("row field", row, ("prompt", *defaults))
+                    check_known("row field", row, ("prompt", *_ROW_FIELDS))
                     if "prompt" not in row:
                         raise ValidationError('a row that is a dict must have a "prompt"')
                     fields.update(row)
                     prompt = fields.pop("prompt")
-                request = self._request(prompt, **fields)
-                request.share = share_prefix
+                request = self._row_request(prompt, fields)
+                request.share = share_prefix and request.overflow != "shift"
                 yield request
             except ValidationError as error:
                 yield error
+
+    def _row_request(self, prompt: Prompt, fields: dict[str, Any]) -> Request:
+        names = ("max_tokens", "sampling", "stop", "seed", "logprobs")
+        max_tokens, sampling, stop, seed, logprobs = (fields.get(name) for name in names)
+        options = {name: fields[name] for name in fields if name not in names}
+        return self._request(prompt, max_tokens, sampling, stop, seed, options, logprobs)
 
     def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
         """Return an engine for batches, made anew if the one of the last batch does not fit this one."""
@@ -639,10 +591,7 @@ class Llama:
         stream: bool = False,
         seed: int | None = None,
         reset_kv_cache: bool = True,
-        timeout: float | None = None,
-        logits_processor: LogitsProcessors = None,
-        draft_tokens: int | None = None,
-        **unknown: Any,
+        **options: Unpack[RequestOptions],
     ) -> str | Completion | AsyncIterator[str]:
         """Continue a prompt without blocking the event loop.
 
@@ -650,8 +599,8 @@ class Llama:
         Cancelling the task ends the generation at once.
 
         Args:
-            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, timeout, logits_processor,
-                draft_tokens: as `generate` has them.
+            prompt, max_tokens, sampling, stop, echo, logprobs, seed, reset_kv_cache, **options: as `generate` has
+                them.
             stream: return an asynchronous iterator of texts, once awaited; logprobs and echo have no effect on it and
                 are refused.
 
@@ -663,23 +612,11 @@ class Llama:
         """
         import asyncio
 
-        refuse_unknown("argument", unknown, _GENERATE_KEYWORDS)
         check_bool("stream", stream)
         if stream and (logprobs is not None or echo):
             raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
         request = self._request(
-            prompt,
-            max_tokens,
-            sampling,
-            stop,
-            seed,
-            timeout,
-            logits_processor,
-            draft_tokens,
-            logprobs,
-            echo,
-            stream,
-            reset_kv_cache,
+            prompt, max_tokens, sampling, stop, seed, options, logprobs, echo, stream, reset_kv_cache=reset_kv_cache
         )
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
@@ -746,8 +683,9 @@ class Llama:
     def _score(self, rows: Sequence[tuple[list[int], int]]) -> list[list[float]]:
         """Return the log-probabilities of each row's tokens from an index on."""
         scored = [(index, row) for index, row in enumerate(rows) if len(row[0]) > row[1]]
+        loras = self._check_lora(None)
         requests = [
-            Request(tokens, self._sampling, 0, 0, [], [], logprobs=0, share=True, score_from=start)
+            Request(tokens, self._sampling, 0, 0, [], [], logprobs=0, share=True, score_from=start, loras=loras)
             for _, (tokens, start) in scored
         ]
         engine = self._require_batch_engine(requests, None)
@@ -765,15 +703,26 @@ class Llama:
         sampling: SamplingParams | None,
         stop: Stop,
         seed: int | None,
-        timeout: float | None,
-        logits_processor: LogitsProcessors,
-        draft_tokens: int | None,
+        options: Mapping[str, Any],
         logprobs: int | None = None,
         echo: bool = False,
         stream: bool = False,
+        *,
         reset_kv_cache: bool = True,
+        continues: bool = False,
     ) -> Request:
-        """Check a call's arguments and make a request of them."""
+        """Check a call's arguments and make a request of them.
+
+        Args:
+            prompt, max_tokens, sampling, stop, seed, logprobs, echo, stream, reset_kv_cache: as `generate` has them.
+            options: a RequestOptions.
+            continues: whether the prompt follows on other tokens, so that it is given no BOS and may be empty.
+        """
+        refuse_unknown(
+            "argument",
+            options.keys() - set(_OPTIONS),
+            ("prompt", "echo", "stream", "reset_kv_cache", *_ROW_FIELDS),
+        )
         check_bool("echo", echo)
         check_bool("reset_kv_cache", reset_kv_cache)
         check_seed("seed", seed)
@@ -783,17 +732,11 @@ class Llama:
                 raise ValidationError("max_tokens must be at least 1, or -1 or None for no limit; got 0")
         if logprobs is not None:
             check_int("logprobs", logprobs, 0, self.n_vocab())
-        if timeout is not None:
-            check_float("timeout", timeout, 0.0)
-            if timeout == 0.0:
-                raise ValidationError("timeout must be above 0 seconds; None is no limit")
-        if draft_tokens is None:
-            draft_tokens = DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
-        check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
         params = _check_sampling(sampling) or self._sampling
         check_seed("sampling.seed", params.seed)
         stops, stop_tokens = self._check_stop(stop)
-        continues = not reset_kv_cache and self._require_engine().holds_tokens()
+        continues = continues or (not reset_kv_cache and self._require_engine().holds_tokens())
+        overflow, n_keep = self._check_overflow(options.get("overflow", "error"), options.get("n_keep", 0))
         return Request(
             tokens=self._prompt_tokens(prompt, continues),
             sampling=params,
@@ -805,10 +748,48 @@ class Llama:
             head=self._prompt_text(prompt) if echo else None,
             stream=stream,
             append=not reset_kv_cache,
-            timeout=timeout,
-            draft_tokens=draft_tokens,
-            processors=_check_processors(logits_processor),
+            timeout=_check_timeout(options.get("timeout")),
+            draft_tokens=self._check_draft_tokens(options.get("draft_tokens")),
+            processors=_check_processors(options.get("logits_processor")),
+            loras=self._check_lora(options.get("lora")),
+            overflow=overflow,
+            n_keep=n_keep,
         )
+
+    def _check_draft_tokens(self, draft_tokens: int | None) -> int:
+        if draft_tokens is None:
+            return DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
+        check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
+        return draft_tokens
+
+    def _check_overflow(self, overflow: str, n_keep: int) -> tuple[str, int]:
+        if overflow not in OVERFLOWS:
+            raise ValidationError(f"overflow must be one of {', '.join(OVERFLOWS)}; got {overflow!r}")
+        check_int("n_keep", n_keep, 0)
+        if overflow != "error":
+            check_int("n_keep", n_keep, 0, max(0, self._config.n_ctx // self._config.n_seq_max // 2 - 1))
+        return overflow, n_keep
+
+    def _check_lora(self, lora: Lora) -> tuple[tuple[_core.LoraAdapter, float], ...]:
+        """Return the adapters of a request, in an order that does not depend on the caller's."""
+        if lora is None:
+            pairs: list[tuple[LoraAdapter, float]] = [(adapter, adapter.scale) for adapter in tuple(self._loras)]
+        elif isinstance(lora, Sequence) and not isinstance(lora, (str, bytes)):
+            pairs = []
+            for item in lora:
+                pair = (item, item.scale) if isinstance(item, LoraAdapter) else item
+                if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[0], LoraAdapter):
+                    raise ValidationError(f"lora must hold LoraAdapters or (LoraAdapter, scale) pairs, got {item!r}")
+                check_float("the scale of an adapter", pair[1], -1e6, 1e6)
+                if pair[0]._native.model is not self._model:
+                    raise ValidationError(f"{pair[0]!r} was loaded for another Llama; load it with this one's load_lora")
+                pairs.append(pair)
+        else:
+            raise ValidationError(f"lora must be a list of LoraAdapters or (LoraAdapter, scale) pairs, got {lora!r}")
+        natives = [(adapter._native, float(scale)) for adapter, scale in pairs]
+        if len({native.id for native, _ in natives}) != len(natives):
+            raise ValidationError("lora names one adapter twice; add up its scales instead")
+        return tuple(sorted(natives, key=lambda pair: pair[0].id))
 
     def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
         if isinstance(prompt, str):
@@ -979,7 +960,7 @@ class Llama:
         counts = [1 if pooling else len(row) for row in tokens]
         out = np.empty((sum(counts), context.n_embd_out()), dtype=np.float32)
         with self._embedding_lock:
-            context.embed(tokens, out, normalize)
+            context.embed(tokens, out, normalize, self._check_lora(None))
         if pooling:
             return list(out), pooling
         return np.split(out, np.cumsum(counts)[:-1]), pooling
@@ -1182,28 +1163,6 @@ def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:
     return sampling
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give."""
-    name = os.fspath(path)
-    if not name:
-        raise ValidationError("model_path is missing; give the path of a GGUF file")
-    if "\0" in name:
-        raise ValidationError(f"model_path holds a NUL character: {name!r}")
-    if os.path.isdir(name):
-        raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
-    try:
-        with open(name, "rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise ModelLoadError(f"there is no file {name!r} (seen from {os.getcwd()!r})") from None
-    except OSError as error:
-        raise ModelLoadError(f"{name!r} can't be read: {error.strerror}") from None
-    if not magic:
-        raise ModelLoadError(f"{name!r} is empty; fetch it again")
-    if magic != b"GGUF":
-        raise ModelLoadError(f"{name!r} is no GGUF file: it begins with {magic!r}; convert the model to GGUF")
-
-
 def _check_metadata(model: _core.Model, config: LlamaConfig) -> None:
     """Refuse numbers that ggml asserts on in threads of its own, where no exception could come out of it."""
     for key, value in {**model.metadata(), **(config.kv_overrides or {})}.items():
@@ -1243,6 +1202,14 @@ async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIter
 def _mean_logprob(result: GenerationResult) -> float:
     values = [value for value in (result.logprobs or {"token_logprobs": []})["token_logprobs"] if value is not None]
     return sum(values) / len(values) if values else -math.inf
+
+
+def _check_timeout(timeout: float | None) -> float | None:
+    if timeout is not None:
+        check_float("timeout", timeout, 0.0)
+        if timeout == 0.0:
+            raise ValidationError("timeout must be above 0 seconds; None is no limit")
+    return timeout
 
 
 def _check_processors(processors: LogitsProcessors) -> Sequence[LogitsProcessor]:

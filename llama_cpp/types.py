@@ -83,6 +83,8 @@ class Usage:
         completion_tokens: tokens generated, the one that ended the generation not among them.
         drafted_tokens: tokens that speculative decoding guessed.
         accepted_tokens: how many of those were right.
+        truncated_tokens: tokens of the prompt that were left out, since it was too long (overflow="truncate").
+        shifted_tokens: tokens that were dropped on the way, since the context was full (overflow="shift").
     """
 
     prompt_tokens: int
@@ -90,6 +92,8 @@ class Usage:
     completion_tokens: int
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    truncated_tokens: int = 0
+    shifted_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

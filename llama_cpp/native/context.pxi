@@ -78,6 +78,7 @@ cdef class Context:
     cdef cbool closing              # read without the GIL by what computes
     cdef readonly bint busy
     cdef unsigned long busy_thread
+    cdef tuple loras                # (LoraAdapter, scale)s that it computes with, held strongly
     cdef int n_views                # exported views of logits
     cdef int64_t epoch              # computations begun: a row of logits is good until the next one
     cdef readonly int n_ctx         # tokens, all sequences together
@@ -283,7 +284,7 @@ cdef class Context:
             return llama_model_n_cls_out(self.model.ptr)
         return llama_model_n_embd_out(self.model.ptr)
 
-    def embed(self, sequences, out, bint normalize):
+    def embed(self, sequences, out, bint normalize, tuple loras = ()):
         """Compute embeddings, many sequences in a batch (llama_get_embeddings_seq, llama_get_embeddings_ith).
 
         Args:
@@ -291,6 +292,7 @@ cdef class Context:
             out: writable float32 buffer, C-contiguous, with n_embd_out() columns and a row for each sequence, or for
                 each token of each if pooling_type() is none.
             normalize: scale each row to length 1.
+            loras: (LoraAdapter, scale)s to compute with.
 
         Raises:
             ValidationError: if a sequence is empty or too long, or out has another size.
@@ -313,6 +315,7 @@ cdef class Context:
                 raise ValidationError(f"out must be a float32 array of shape ({rows}, {width})")
             self.enter()
             try:
+                set_loras(self, loras)
                 with nogil:
                     self.embed_all(ids, batch, pooled, <float *> view.buf, width, normalize)
                 raise_interrupt(&self.interrupt)

@@ -8,6 +8,8 @@ cdef struct Interrupt:
     int64_t clock_us        # the last look at the clock
     int64_t deadline_us     # when to stop; 0: never
     int64_t signals_us      # the last PyErr_CheckSignals
+    PyObject * progress     # is called while a file loads, with the share that is there; borrowed, may be NULL
+    float told              # the share that it was last called with
     PyObject * error[3]     # what a signal handler raised (type, value, traceback), owned
 
 cdef enum:
@@ -47,7 +49,22 @@ cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
 
 
 cdef cbool poll_load(float progress, void * data) noexcept nogil:
+    """Tell llama.cpp whether to go on loading (llama_progress_callback)."""
+    cdef Interrupt * interrupt = <Interrupt *> data
+    if interrupt.progress != NULL and (progress >= interrupt.told + 0.01 or (progress >= 1.0 and interrupt.told < 1.0)):
+        interrupt.told = progress
+        with gil:
+            tell_progress(interrupt, progress)
     return not poll(data)
+
+
+cdef void tell_progress(Interrupt * interrupt, float progress) noexcept:
+    try:
+        if (<object> interrupt.progress)(progress) is False:
+            interrupt.stop = True
+    except BaseException as error:
+        PyErr_SetObject(type(error), error)
+        keep_error(interrupt)
 
 
 cdef void arm(Interrupt * interrupt) noexcept:
@@ -58,6 +75,8 @@ cdef void arm(Interrupt * interrupt) noexcept:
     interrupt.clock_us = ggml_time_us()
     interrupt.signals_us = interrupt.clock_us
     interrupt.deadline_us = 0
+    interrupt.progress = NULL
+    interrupt.told = 0.0
     native_log.muted = False
     memset(interrupt.error, 0, sizeof(interrupt.error))
 

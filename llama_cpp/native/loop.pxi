@@ -23,6 +23,8 @@ FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "length", "c
 cdef enum:
     MIN_SHARED = 16     # fewer common tokens are computed again rather than copied
     NGRAM = 3           # most tokens that must have been said before for a guess
+    LORA_STEPS = 32     # steps that slots of one set of adapters take before it is the turn of another one's
+    UNKNOWN = -1        # stands for a token that is not in memory, or whose id is not known
 
 
 cdef cppclass Slot:
@@ -37,6 +39,12 @@ cdef cppclass Slot:
     cbool plain_greedy
     vector[llama_token] tokens      # prompt and generation; what the memory holds is a prefix of it
     int n_past                      # length of that prefix
+    int n_plain                     # length of the part of it that was computed from the tokens before it as they are
+    cbool shared                    # cells of its sequence in memory may be another one's too
+    int lora                        # number of the set of adapters that it is, or was, computed with
+    int64_t t_turn                  # step that it last took part in
+    int n_keep                      # tokens that stay when a full context is shifted; -1: it is not
+    int n_shifted                   # tokens that have been dropped so
     int n_prompt
     int n_cached                    # tokens of the prompt that the memory held already
     int n_max                       # tokens to generate at most
@@ -95,6 +103,13 @@ cdef class DecodeLoop:
     cdef list samplers              # keeps the chains that the slots point to alive
     cdef list processors            # callables, None for slots without
     cdef list failures              # what they raised
+    cdef list loras                 # (LoraAdapter, scale)s of each slot in use, held strongly
+    cdef list lora_keys             # the same as (id, scale)s, of each slot's sequence in memory
+    cdef int active_lora            # number of the set that the context has
+    cdef int last_lora
+    cdef int64_t n_steps
+    cdef int64_t lora_since         # step at which the active set was made that
+    cdef cbool shift_pending        # positions were shifted since the last decode, which will rotate the keys
     cdef vector[llama_token_data] candidates    # what samplers work on
     cdef cbool wake                 # asks run() to return after the step
     cdef bint recurrent
@@ -122,6 +137,8 @@ cdef class DecodeLoop:
         self.samplers = [None] * context.n_seq_max
         self.processors = [None] * context.n_seq_max
         self.failures = [None] * context.n_seq_max
+        self.loras = [()] * context.n_seq_max
+        self.lora_keys = [()] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
         self.n_swa = context.model.n_swa()
         self.speaks = context.vocab.type != <int> LLAMA_VOCAB_TYPE_NONE
@@ -133,7 +150,11 @@ cdef class DecodeLoop:
             slot = new Slot()
             slot.seq_id = i
             slot.phase = FREE
-            slot.n_past = 0
+            slot.n_past = slot.lora = 0
+            slot.n_plain = INT32_MAX
+            slot.n_keep = -1
+            slot.t_turn = 0
+            slot.shared = False
             slot.cancelled = False
             slot.scores.buf = NULL
             self.slots.push_back(slot)
@@ -151,14 +172,15 @@ cdef class DecodeLoop:
 
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
-        int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint share = False,
-        double timeout = 0.0, processor = None, scores = None, int max_draft = 0,
+        int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint append = False,
+        bint share = False, double timeout = 0.0, processor = None, scores = None, int max_draft = 0, loras = (),
+        int n_keep = -1,
     ) -> int:
         """Begin a generation in a free slot.
 
         Args:
             index: the slot.
-            tokens: ids of the prompt, one or more, fewer than context.n_ctx_seq + 1.
+            tokens: ids of the prompt; with what they are appended to one or more, context.n_ctx_seq at most.
             sampler: a chain that chooses; no other slot may use it meanwhile.
             max_tokens: tokens to generate at most; -1 is as many as fit, 0 only scores the prompt.
             stops: texts as bytes; the generation ends before the first of them.
@@ -167,11 +189,15 @@ cdef class DecodeLoop:
             score_from: index of the first prompt token to report them of too, 1 or more.
             stream: let run() return whenever there is new text.
             reuse: keep the longest prefix of the tokens that the slot's sequence holds in memory.
+            append: let the tokens follow on those of the slot's sequence, and keep what the memory holds of it.
             share: take the longest prefix that any slot's sequence holds in memory.
             timeout: seconds until the generation is ended; 0 is never.
             processor: is called with the sequence's tokens before each choice, and may change scores.
             max_draft: tokens to guess before each step, for a batch to confirm: by the draft model, or from what the
                 sequence has said before.
+            loras: (LoraAdapter, scale)s to compute with.
+            n_keep: when the sequence is full, go on after dropping the older half of what follows its first n_keep
+                tokens; -1 ends the generation instead.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -188,20 +214,32 @@ cdef class DecodeLoop:
         if sampler.vocab.ptr != vocab.ptr:
             raise ValidationError("the sampler was made for another model")
         copy_tokens(tokens, vocab.n_tokens, ids)
+        if append:
+            ids.insert(ids.begin(), slot.tokens.begin(), slot.tokens.end())
         check_int("the number of prompt tokens", ids.size(), 1, self.context.n_ctx_seq)
         check_int("n_top", n_top, -1, vocab.n_tokens)
+        if n_keep >= 0:
+            self.check_shift()
+            if share:
+                raise ValidationError("a sequence that is shifted when it is full can't share a prefix with others")
         copy_tokens(stop_tokens, vocab.n_tokens, slot.stop_tokens)
         slot.stops.clear()
         slot.longest_stop = 0
         for stop in stops:
             slot.stops.push_back(stop)
             slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
+        key = tuple([((<LoraAdapter?> adapter).id, scale) for adapter, scale in loras])
+        lora = self.lora_number(key)
         self.context.enter()
         try:
             # The logits that score the first token are those of the one before it.
-            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, reuse or share, share)
+            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, lora, reuse, append, share)
         finally:
             self.context.leave()
+        slot.lora = lora
+        slot.n_keep = n_keep
+        slot.n_shifted = 0
+        self.lora_keys[index] = key
         if processor is not None:
             PyObject_GetBuffer(scores, &slot.scores, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
             if slot.scores.format != b"f" or slot.scores.len != <Py_ssize_t> (vocab.n_tokens * sizeof(float)):
@@ -210,20 +248,21 @@ cdef class DecodeLoop:
                 raise ValidationError(f"scores must be a float32 array of shape ({vocab.n_tokens},)")
         self.processors[index] = processor
         self.failures[index] = None
-        slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size()
+        slot.n_max = self.context.n_ctx_seq + 1 - <int> ids.size() if n_keep < 0 else INT32_MAX
         slot.limited = 0 <= max_tokens <= slot.n_max
         if slot.limited:
             slot.n_max = max_tokens
+        room = min(slot.n_max, self.context.n_ctx_seq)  # what is beyond it will be allocated as it comes
         slot.tokens.swap(ids)
-        slot.tokens.reserve(slot.tokens.size() + slot.n_max)
+        slot.tokens.reserve(slot.tokens.size() + room)
         slot.n_prompt = <int> slot.tokens.size()
         slot.n_cached = slot.n_past
         slot.text.clear()
-        slot.text.reserve(8 * slot.n_max)
+        slot.text.reserve(8 * room)
         slot.generated.clear()
-        slot.generated.reserve(slot.n_max)
+        slot.generated.reserve(room)
         slot.ends.clear()
-        slot.ends.reserve(slot.n_max)
+        slot.ends.reserve(room)
         slot.n_safe = slot.n_read = 0
         slot.n_top = n_top
         slot.score_from = min(max(score_from, 1), slot.n_prompt) if n_top >= 0 else slot.n_prompt
@@ -243,35 +282,64 @@ cdef class DecodeLoop:
         slot.deadline_us = slot.t_start_us + <int64_t> (timeout * 1e6) if timeout > 0.0 else 0
         slot.t_first_us = slot.t_end_us = 0
         self.samplers[index] = sampler
+        self.loras[index] = tuple(loras)
         for i in range(max(0, slot.n_prompt - sampler.n_recent), slot.n_prompt):
+            if slot.tokens[i] == UNKNOWN:
+                continue
             for recalling in sampler.recalling:
                 llama_sampler_accept(recalling, slot.tokens[i])
         slot.phase = RUNNING
         return slot.n_cached
 
-    cdef int keep_prefix(self, Slot * slot, vector[llama_token] & tokens, int limit, bint reuse, bint share) except -1:
+    cdef int lora_number(self, tuple key) except -1:
+        """Return the number that stands for a set of adapters in slots whose sequences were computed with it."""
+        for i in range(<int> self.slots.size()):
+            if self.lora_keys[i] == key:
+                return self.slots[i].lora
+        self.last_lora += 1
+        return self.last_lora
+
+    cdef int check_shift(self) except -1:
+        """Refuse to shift positions where the memory can't."""
+        if self.recurrent or not llama_memory_can_shift(self.context.memory):
+            raise ValidationError(f"the memory of {self.context.model.path!r} can't shift positions")
+        return 0
+
+    cdef int keep_prefix(
+        self, Slot * slot, vector[llama_token] & tokens, int limit, int lora, bint reuse, bint append, bint share
+    ) except -1:
         """Make the slot's sequence in memory a prefix of tokens, `limit` at most, and return its length.
 
         The last token of a prompt is always computed: its logits are what the first sample needs.
         """
         cdef Slot * source = slot
-        cdef int n = common_prefix(slot, tokens, limit) if reuse else 0
-        cdef int other
+        cdef int n = 0, k, other
+        if append and slot.lora == lora:
+            n = common_length(slot.tokens, tokens, min(limit, slot.n_past))
+        elif reuse or share:
+            n = common_prefix(slot, tokens, limit, lora)
         if share and self.shares:
             for candidate in self.slots:
-                other = common_prefix(candidate, tokens, limit)
+                other = common_prefix(candidate, tokens, limit, lora) if candidate.n_keep < 0 else 0
                 if other >= n + MIN_SHARED:
                     n = other
                     source = candidate
+        for k in range(n, <int> tokens.size()):
+            if tokens[k] == UNKNOWN:
+                raise LlamaError(
+                    f"sequence {slot.seq_id} was edited: it can't be computed again from position {n}, as this needs; "
+                    "reset() it and give the whole prompt"
+                )
         with nogil:
             if source == slot:
                 return self.cut(slot, n)
             self.cut(slot, 0)
             llama_memory_seq_cp(self.context.memory, source.seq_id, slot.seq_id, 0, n)
+            slot.shared = source.shared = True
         return n
 
-    def prefix(self, tokens) -> tuple[int, int, int]:
-        """Look for a prompt's prefix in the memory.
+    def prefix(self, tokens, loras = ()) -> tuple[int, int, int]:
+        """Look for a prompt's prefix in the memory, computed with the same (LoraAdapter, scale)s.
 
         Returns:
             The slot that has most of it, how many tokens, and how many a running slot will have once its own prompt
@@ -279,9 +347,12 @@ cdef class DecodeLoop:
         """
         cdef vector[llama_token] ids
         cdef int n, best = 0, have = 0, coming = 0
+        cdef int lora = self.lora_number(tuple([(adapter.id, scale) for adapter, scale in loras]))
         copy_tokens(tokens, self.context.vocab.n_tokens, ids)
         for slot in self.slots:
-            n = common_prefix(slot, ids, <int> ids.size() - 1)
+            if slot.lora != lora or slot.n_keep >= 0:
+                continue
+            n = common_prefix(slot, ids, <int> ids.size() - 1, lora)
             if n > have:
                 best, have = slot.seq_id, n
             if slot.phase == RUNNING:
@@ -291,15 +362,22 @@ cdef class DecodeLoop:
     cdef int cut(self, Slot * slot, int n) except -1 nogil:
         """Remove what the memory holds of a slot's sequence from position n on; return what is left, n or nothing."""
         cdef llama_memory_t memory = self.context.memory
-        # A window that has moved on lacks the positions that token n would attend to.
-        if n > 0 and self.n_swa > 0 and llama_memory_seq_pos_min(memory, slot.seq_id) > max(0, n - self.n_swa):
+        if n > 0 and not self.reaches(slot, n):
             n = 0
         if n == 0 and self.alone(slot):
             llama_memory_clear(memory, False)  # leaves no trace, not even in the layout of the cells
         elif not llama_memory_seq_rm(memory, slot.seq_id, n, -1):
             llama_memory_seq_rm(memory, slot.seq_id, -1, -1)  # a recurrent state can't go back, only be dropped
             n = 0
+        if n <= slot.n_plain:
+            slot.n_plain = INT32_MAX
+        if n == 0:
+            slot.shared = False
         return n
+
+    cdef bint reaches(self, Slot * slot, int n) noexcept nogil:
+        """Tell whether the memory has what token n of a sequence attends to; a window that has moved on lacks it."""
+        return self.n_swa == 0 or llama_memory_seq_pos_min(self.context.memory, slot.seq_id) <= max(0, n - self.n_swa)
 
     cdef bint alone(self, Slot * slot) noexcept nogil:
         """Tell whether no other slot has anything in memory."""
@@ -354,6 +432,7 @@ cdef class DecodeLoop:
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
         native_log.muted = False
+        self.shift_pending = self.shift_pending and rc != 0
         if rc == 1:
             return self.make_room()
         if rc == 2:
@@ -418,6 +497,10 @@ cdef class DecodeLoop:
             newest.error.assign(b"the KV cache has no room for it")
             self.end(newest, FAILED if newest.generated.empty() else CONTEXT_FULL)
             return False
+        if unknown(newest.tokens):
+            newest.error.assign(b"the KV cache has no room for it, and an edited sequence can't be computed again")
+            self.end(newest, FAILED)
+            return False
         newest.phase = PAUSED
         self.rewind(newest, 0)
         return True
@@ -450,10 +533,15 @@ cdef class DecodeLoop:
             slot.n_taken = 0
             slot.row = -1
             slot.draft.clear()
+            if slot.n_keep >= 0 and slot.phase == RUNNING and <int> slot.tokens.size() > self.context.n_ctx_seq:
+                self.shift(slot)
+        self.n_steps += 1
+        self.choose_lora()
         for generating in range(1, -1, -1):
             for slot in self.slots:
-                if slot.phase != RUNNING:
+                if slot.phase != RUNNING or slot.lora != self.active_lora:
                     continue
+                slot.t_turn = self.n_steps
                 pending = <int> slot.tokens.size() - slot.n_past
                 room = self.batch.capacity - self.batch.batch.n_tokens
                 if (pending == 1) != generating or room == 0 or rows == 0:
@@ -470,6 +558,43 @@ cdef class DecodeLoop:
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
         return self.batch.batch.n_tokens > 0
+
+    cdef int choose_lora(self) except -1 nogil:
+        """Make the adapters of some running slots the context's: a batch is computed with one set of them."""
+        cdef Slot * next = NULL
+        cdef cbool stay = False
+        for slot in self.slots:
+            if slot.phase != RUNNING:
+                continue
+            if slot.lora == self.active_lora:
+                stay = stay or self.n_steps - self.lora_since <= LORA_STEPS
+            elif next == NULL or slot.t_turn < next.t_turn:
+                next = slot
+        if stay or next == NULL:
+            return 0
+        with gil:
+            set_loras(self.context, self.loras[next.seq_id])
+        self.active_lora = next.lora
+        self.lora_since = self.n_steps
+        return 0
+
+    cdef int shift(self, Slot * slot) except -1 nogil:
+        """Drop the older half of what a full sequence may lose, and move the rest to its place (context shift)."""
+        cdef llama_memory_t memory = self.context.memory
+        cdef int size = <int> slot.tokens.size()
+        cdef int keep = min(slot.n_keep, size - 2)
+        cdef int n = max(1, (size - keep) // 2)
+        llama_memory_seq_rm(memory, slot.seq_id, keep, keep + n)
+        llama_memory_seq_add(memory, slot.seq_id, keep + n, -1, -n)
+        slot.tokens.erase(slot.tokens.begin() + keep, slot.tokens.begin() + keep + n)
+        slot.n_past -= n
+        slot.n_plain = min(slot.n_plain, keep)
+        slot.n_shifted += n
+        slot.draft_held.clear()
+        if self.draft is not None and not self.draft.closing:
+            llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
+        self.shift_pending = True
+        return 0
 
     cdef int put(self, Slot * slot, cbool complete) noexcept nogil:
         """Append a slot's next n_taken tokens to the batch; return the number of rows of logits asked for."""
@@ -497,6 +622,7 @@ cdef class DecodeLoop:
     cdef int guess(self, Slot * slot, int room) except -1 nogil:
         """Draft tokens that may follow a slot's sequence, with the draft model if there is one."""
         cdef int n = min(min(slot.max_draft, room), slot.n_max - <int> slot.generated.size() - 1)
+        n = min(n, self.context.n_ctx_seq - <int> slot.tokens.size())
         if n <= 0:
             return 0
         if self.draft is None:
@@ -671,7 +797,7 @@ cdef class DecodeLoop:
         if finish != STOP_TEXT:
             return
         # Tokens that lie wholly behind the cut are no part of what the sequence now says.
-        while slot.tokens.size() > <size_t> slot.n_prompt and token_start(slot) >= slot.text.size():
+        while <int> slot.tokens.size() + slot.n_shifted > slot.n_prompt and token_start(slot) >= slot.text.size():
             slot.tokens.pop_back()
         slot.n_past = min(slot.n_past, <int> slot.tokens.size())
 
@@ -765,10 +891,303 @@ cdef class DecodeLoop:
         try:
             slot.tokens.clear()
             slot.n_past = 0
+            slot.n_keep = -1
             with nogil:
                 self.cut(slot, 0)
         finally:
             self.context.leave()
+
+    # What follows edits the memory between two runs, and keeps the slots' tokens in step with it.
+
+    cdef Slot * idle(self, int index) except NULL:
+        """Return a slot whose sequence may be edited."""
+        cdef Slot * slot = self.slot(index)
+        self.context.alive()
+        if slot.phase != FREE:
+            raise LlamaError(f"sequence {index} is in use by a generation; let it end, or close it")
+        return slot
+
+    def go_back(self, int index, int n):
+        """Keep the first n tokens of a free slot's sequence, and what the memory can keep of them."""
+        cdef Slot * slot = self.idle(index)
+        if n < slot.n_past:
+            self.context.enter()
+            try:
+                with nogil:
+                    slot.n_past = self.cut(slot, max(n, 0))
+            finally:
+                self.context.leave()
+        if n < <int> slot.tokens.size():
+            slot.tokens.resize(max(n, 0))
+
+    def n_past(self, int index) -> int:
+        """Return how many positions of a slot's sequence are taken in memory."""
+        return self.slot(index).n_past
+
+    def seq_rm(self, int index, llama_pos p0, llama_pos p1):
+        """Remove positions [p0, p1) of a free slot's sequence (llama_memory_seq_rm); p1 < 0 is the end.
+
+        Raises:
+            LlamaError: if the memory can't: a recurrent state only as a whole, a sliding window not where it has left.
+        """
+        cdef Slot * slot = self.idle(index)
+        cdef int size = <int> slot.tokens.size(), i
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        if p0 >= p1:
+            return
+        if p0 > 0 and p1 == size and not self.reaches(slot, p0):
+            raise LlamaError(
+                f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
+                "use swa_full=True, or compute it again"
+            )
+        with nogil:
+            done = llama_memory_seq_rm(self.context.memory, index, p0, -1 if p1 == size else p1)
+        if not done:
+            raise LlamaError(
+                f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
+                "dropped as a whole"
+            )
+        if p1 == size:
+            slot.tokens.resize(p0)
+            slot.n_past = min(slot.n_past, p0)
+            self.trim(slot)
+        else:
+            for i in range(p0, p1):
+                slot.tokens[i] = UNKNOWN
+            slot.n_plain = min(slot.n_plain, p0)
+
+    cdef void trim(self, Slot * slot) noexcept:
+        """Forget what is gone at the end of a sequence."""
+        while not slot.tokens.empty() and slot.tokens.back() == UNKNOWN and (
+            llama_memory_seq_pos_max(self.context.memory, slot.seq_id) < <int> slot.tokens.size() - 1
+        ):
+            slot.tokens.pop_back()
+        slot.n_past = min(slot.n_past, <int> slot.tokens.size())
+        if slot.n_past <= slot.n_plain:
+            slot.n_plain = INT32_MAX
+        if slot.n_past == 0:
+            slot.shared = False
+
+    def seq_cp(self, int source, int target, llama_pos p0 = 0, llama_pos p1 = -1):
+        """Copy positions [p0, p1) of one free slot's sequence to another's (llama_memory_seq_cp); p1 < 0 is the end.
+
+        A copy of the whole takes the target's place; one of a part goes behind what the target holds.
+
+        Raises:
+            LlamaError: if the memory can't: parts only where all sequences share one KV cache.
+        """
+        cdef Slot * one = self.idle(source)
+        cdef Slot * other = self.idle(target)
+        cdef int size = <int> one.tokens.size(), i
+        if source == target:
+            return
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        whole = p0 == 0 and p1 == size
+        if not whole and (self.recurrent or not self.context.kv_unified):
+            raise LlamaError(
+                f"only the whole of sequence {source} can be copied here: "
+                + ("its state is recurrent" if self.recurrent else "parts need kv_unified=True")
+            )
+        if not whole and <int> other.tokens.size() > p0:
+            raise LlamaError(
+                f"sequence {target} has {other.tokens.size()} positions already, so that nothing can be copied to "
+                f"position {p0}; remove them first"
+            )
+        if whole:
+            self.forget(target)
+        if self.context.kv_unified or self.context.n_seq_max == 1:
+            with nogil:
+                llama_memory_seq_cp(self.context.memory, source, target, p0, -1 if p1 == size else p1)
+            one.shared = other.shared = not self.recurrent
+        else:
+            self.set_state(target, one.tokens, one.n_past, self.state(source), False)
+        for i in range(<int> other.tokens.size(), p0):
+            other.tokens.push_back(UNKNOWN)
+        for i in range(<int> other.tokens.size(), p1):
+            other.tokens.push_back(one.tokens[i])
+        other.n_plain = one.n_plain if whole else min(other.n_plain, p0)
+        other.n_past = min(p1, one.n_past)
+        other.lora = one.lora
+        self.lora_keys[target] = self.lora_keys[source]
+
+    def seq_add(self, int index, llama_pos p0, llama_pos p1, llama_pos delta):
+        """Shift positions [p0, p1) of a free slot's sequence by delta (llama_memory_seq_add); p1 < 0 is the end.
+
+        Raises:
+            LlamaError: if the memory can't shift, or another sequence shares the cells.
+            ValidationError: if positions would become negative, fall onto others or reach beyond the context.
+        """
+        cdef Slot * slot = self.idle(index)
+        cdef vector[llama_token] moved
+        cdef int size = <int> slot.tokens.size(), i, end
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        self.check_edit(slot)
+        if p0 >= p1 or delta == 0:
+            return
+        if p0 + delta < 0 or p1 + delta > self.context.n_ctx_seq:
+            raise ValidationError(
+                f"positions {p0} to {p1} shifted by {delta} would leave the range 0 to {self.context.n_ctx_seq}"
+            )
+        for i in range(p0 + delta, p1 + delta):
+            if not p0 <= i < p1 and i < size and slot.tokens[i] != UNKNOWN:
+                raise ValidationError(f"position {i} of sequence {index} is taken; remove it before others move there")
+        moved.assign(slot.tokens.begin() + p0, slot.tokens.begin() + p1)
+        with nogil:
+            llama_memory_seq_add(self.context.memory, index, p0, p1, delta)
+        end = max(size, p1 + delta)
+        slot.tokens.resize(end, UNKNOWN)
+        for i in range(p0, p1):
+            slot.tokens[i] = UNKNOWN
+        for i in range(p0, p1):
+            slot.tokens[i + delta] = moved[i - p0]
+        slot.n_past += delta if p1 == size else 0
+        slot.n_plain = min(slot.n_plain, min(p0, p0 + delta))
+        self.shift_pending = True
+        self.trim(slot)
+
+    def seq_div(self, int index, llama_pos p0, llama_pos p1, int divisor):
+        """Divide positions [p0, p1) of a free slot's sequence (llama_memory_seq_div); p1 < 0 is the end.
+
+        Raises:
+            LlamaError: as `seq_add` has it.
+        """
+        cdef Slot * slot = self.idle(index)
+        cdef int size = <int> slot.tokens.size()
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        check_int("divisor", divisor, 1)
+        self.check_edit(slot)
+        if p0 >= p1 or divisor == 1:
+            return
+        if p1 < size:
+            raise ValidationError(f"positions {p0} to {p1} can't be divided alone: those after them keep their place")
+        with nogil:
+            llama_memory_seq_div(self.context.memory, index, p0, -1, divisor)
+            size = llama_memory_seq_pos_max(self.context.memory, index) + 1
+        slot.tokens.resize(p0)
+        slot.tokens.resize(size, UNKNOWN)  # several tokens now stand at a position
+        slot.n_past = size
+        slot.n_plain = min(slot.n_plain, p0)
+        self.shift_pending = True
+
+    cdef int check_edit(self, Slot * slot) except -1:
+        try:
+            self.check_shift()
+        except ValidationError as error:
+            raise LlamaError(str(error)) from None
+        if slot.shared:
+            raise LlamaError(f"sequence {slot.seq_id} shares cells with another one, which would be shifted too")
+        return 0
+
+    def seq_pos_min(self, int index) -> int:
+        """Return the smallest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_min)."""
+        self.slot(index)
+        self.context.alive()
+        return llama_memory_seq_pos_min(self.context.memory, index)
+
+    def seq_pos_max(self, int index) -> int:
+        """Return the largest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_max)."""
+        self.slot(index)
+        self.context.alive()
+        return llama_memory_seq_pos_max(self.context.memory, index)
+
+    def state(self, int index) -> bytes:
+        """Return what the memory holds of a free slot's sequence (llama_state_seq_get_data)."""
+        cdef size_t size, written
+        self.idle(index)
+        if self.shift_pending:
+            raise LlamaError("positions were shifted, which takes effect with the next computation; generate first")
+        self.context.enter()
+        try:
+            with nogil:
+                size = llama_state_seq_get_size(self.context.ptr, index)
+            data = PyBytes_FromStringAndSize(NULL, size)
+            buffer = <uint8_t *> PyBytes_AS_STRING(data)
+            with nogil:
+                written = llama_state_seq_get_data(self.context.ptr, buffer, size, index)
+        finally:
+            self.context.leave()
+        if written != size:
+            raise LlamaError(native_message(f"the state of sequence {index} could not be copied"))
+        return data
+
+    def set_state(self, int index, tokens, int n_past, bytes data not None, bint edited, loras = ()):
+        """Put what `state` returned into a free slot's sequence (llama_state_seq_set_data).
+
+        Args:
+            index: the slot.
+            tokens: ids of the sequence.
+            n_past: how many of them the data is of.
+            data: the state; b"" leaves the sequence to be computed again.
+            edited: whether the memory is something else than the tokens would give if they were computed again.
+            loras: (id, scale)s of the adapters that the state was computed with.
+
+        Raises:
+            LlamaError: if llama.cpp refuses the data; the sequence is empty then.
+        """
+        cdef Slot * slot = self.idle(index)
+        cdef vector[llama_token] ids
+        cdef const uint8_t * buffer = <const uint8_t *> PyBytes_AS_STRING(data)
+        cdef size_t size = len(data), taken = 0
+        for token in tokens:
+            if token != UNKNOWN:
+                self.context.vocab.check(token)
+            ids.push_back(token)
+        check_int("the number of tokens", ids.size(), 0, self.context.n_ctx_seq)
+        check_int("n_past", n_past, 0, <int> ids.size())
+        self.forget(index)
+        if size > 0:
+            self.context.enter()
+            try:
+                with nogil:
+                    taken = llama_state_seq_set_data(self.context.ptr, buffer, size, index)
+                if taken != size or llama_memory_seq_pos_max(self.context.memory, index) != n_past - 1:
+                    with nogil:
+                        llama_memory_seq_rm(self.context.memory, index, -1, -1)
+                    raise LlamaError(native_message(f"llama.cpp refused the state of sequence {index}"))
+            finally:
+                self.context.leave()
+            slot.n_past = n_past
+        slot.tokens.swap(ids)
+        slot.n_plain = 0 if edited else INT32_MAX
+        slot.lora = self.lora_number(tuple(loras))
+        self.lora_keys[index] = tuple(loras)
+
+    def loras_of(self, int index) -> tuple[tuple[int, float], ...]:
+        """Return the (id, scale)s of the adapters that a sequence was computed with."""
+        self.slot(index)
+        return self.lora_keys[index]
+
+    def edited(self, int index) -> bool:
+        """Tell whether a sequence in memory is something else than its tokens would give."""
+        return self.slot(index).n_plain < self.slot(index).n_past
+
+    def set_control_vector(self, values, int width, int layer_first, int layer_last):
+        """Add a vector to the output of each layer from now on (llama_set_adapter_cvec); sequences are computed again.
+
+        Args:
+            values: float32 buffer of shape (layers from 1 on, width); None adds nothing any more.
+            width: of a row.
+            layer_first, layer_last: the first and the last layer to add theirs to.
+        """
+        cdef Py_buffer view
+        cdef int rc
+        for slot in self.slots:
+            self.idle(slot.seq_id)
+            if unknown(slot.tokens):
+                raise LlamaError(f"sequence {slot.seq_id} was edited, and can't be computed again; reset() first")
+        if values is None:
+            rc = llama_set_adapter_cvec(self.context.ptr, NULL, 0, width, -1, -1)
+        else:
+            PyObject_GetBuffer(values, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+            rc = llama_set_adapter_cvec(
+                self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first, layer_last
+            )
+            PyBuffer_Release(&view)
+        if rc != 0:
+            raise ValidationError(native_message("llama.cpp refused the control vector"))
+        for slot in self.slots:
+            with nogil:
+                slot.n_past = self.cut(slot, 0)
 
     def release(self, int index) -> dict[str, object]:
         """Free a slot and return what came of it; its sequence stays in memory, for `start` to reuse.
@@ -787,6 +1206,7 @@ cdef class DecodeLoop:
             n_prompt, n_cached: tokens of the prompt, and how many of them were in memory already.
             logprobs, top_ids, top_logprobs: of the scored tokens; top_* have n_top for each, likeliest first.
             n_drafted, n_accepted: tokens guessed, and how many of them were right.
+            n_shifted: tokens that were dropped so that the sequence could go on.
             t_prompt_ms, t_generation_ms: from the start to the first sampled token, and from there to the end.
         """
         cdef Slot * slot = self.slot(index)
@@ -808,6 +1228,7 @@ cdef class DecodeLoop:
             "n_cached": slot.n_cached,
             "n_drafted": slot.n_drafted,
             "n_accepted": slot.n_accepted,
+            "n_shifted": slot.n_shifted,
             "logprobs": slot.logprobs,
             "top_ids": slot.top_ids,
             "top_logprobs": slot.top_logprobs,
@@ -820,6 +1241,7 @@ cdef class DecodeLoop:
             PyBuffer_Release(&slot.scores)
             slot.scores.buf = NULL
         self.samplers[index] = self.processors[index] = self.failures[index] = None
+        self.loras[index] = ()
         return outcome
 
 
@@ -832,9 +1254,19 @@ cdef int common_length(vector[llama_token] & one, vector[llama_token] & other, i
     return n
 
 
-cdef int common_prefix(Slot * slot, vector[llama_token] & tokens, int limit) noexcept nogil:
-    """Return how many of the tokens that a slot has in memory a sequence begins with, `limit` at most."""
-    return common_length(slot.tokens, tokens, min(limit, slot.n_past))
+cdef int common_prefix(Slot * slot, vector[llama_token] & tokens, int limit, int lora) noexcept nogil:
+    """Return how many of the tokens that a slot has in memory another sequence could take over, `limit` at most."""
+    if slot.lora != lora:
+        return 0
+    return common_length(slot.tokens, tokens, min(limit, min(slot.n_past, slot.n_plain)))
+
+
+cdef cbool unknown(vector[llama_token] & tokens) noexcept nogil:
+    """Tell whether there are tokens that can't be computed again."""
+    for token in tokens:
+        if token == UNKNOWN:
+            return True
+    return False
 
 
 cdef int check_draft(Context context, Context draft) except -1:
@@ -857,7 +1289,7 @@ cdef int check_draft(Context context, Context draft) except -1:
 
 cdef size_t token_start(Slot * slot) noexcept nogil:
     """Return where in the text the last token that is still part of the sequence begins."""
-    cdef size_t index = slot.tokens.size() - slot.n_prompt - 1
+    cdef size_t index = slot.tokens.size() + slot.n_shifted - slot.n_prompt - 1
     return 0 if index == 0 else slot.ends[index - 1]
 
 

@@ -55,20 +55,22 @@ cdef class Model:
 
     Args:
         config: a LlamaConfig whose model_path names the file.
+        progress: is called while the file loads, with the share of it that is there, and stops it by returning False.
 
     Raises:
-        ModelLoadError: if llama.cpp refuses the file.
+        ModelLoadError: if llama.cpp refuses the file, or loading was stopped.
     """
 
     cdef llama_model * ptr
     cdef int born
     cdef bint closing
     cdef list holders     # threads with calls under way that use it without the GIL
-    cdef object children  # contexts, which must be freed before the weights they point to
+    cdef object children  # contexts and adapters, which must be freed before the weights they point to
     cdef readonly str path
+    cdef int users                  # Llama instances that share it
     cdef object __weakref__
 
-    def __cinit__(self, config not None):
+    def __cinit__(self, config not None, progress = None):
         cdef llama_model_params params = llama_model_default_params()
         cdef vector[llama_model_kv_override] overrides
         cdef vector[float] split
@@ -85,6 +87,8 @@ cdef class Model:
         ensure_backend()
         fill_model_params(config, &params, overrides, split)
         arm(&interrupt)
+        if progress is not None:
+            interrupt.progress = <PyObject *> progress
         params.progress_callback = poll_load
         params.progress_callback_user_data = &interrupt
         native_log.tail.clear()
@@ -101,6 +105,8 @@ cdef class Model:
         native_log.muted = False
         raise_interrupt(&interrupt)
         take_assertion()
+        if self.ptr == NULL and interrupt.stop:
+            raise ModelLoadError(f"loading {self.path!r} was stopped by its progress callback")
         if self.ptr == NULL:
             raise ModelLoadError(native_message(f"cannot load {self.path!r}"))
         live_models.add(self)
@@ -120,7 +126,8 @@ cdef class Model:
         try:
             while self.holders:
                 time.sleep(0.0005)
-            for child in list(self.children):
+            # What computes comes before the adapters that it computes with.
+            for child in sorted(self.children, key=lambda child: isinstance(child, LoraAdapter)):
                 child.close()
         except BaseException:  # a living view of logits, or Ctrl-C
             self.closing = False
@@ -131,6 +138,19 @@ cdef class Model:
         self.ptr = NULL
         with nogil:
             llama_model_free(ptr)
+
+    def acquire(self) -> Model:
+        """Count one more user, who will release() it."""
+        self.alive()
+        self.users += 1
+        return self
+
+    def release(self):
+        """Count one user less, and close the model when the last has gone."""
+        if self.users > 0:
+            self.users -= 1
+        if self.users == 0:
+            self.close()
 
     cdef int alive(self) except -1:
         return check_alive(NULL if self.closing else self.ptr, self.born, "model")
@@ -163,6 +183,11 @@ cdef class Model:
         """Address of the llama_model, for programs that call llama.h through ctypes."""
         self.alive()
         return <size_t> self.ptr
+
+    @property
+    def _as_parameter_(self) -> int:
+        """What ctypes passes on when the model is an argument."""
+        return self.address
 
     @property
     def vocab(self) -> Vocab:

@@ -15,6 +15,8 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
     """Cut llama.cpp's log into lines, keep the last complaints for error messages, and hand the rest to Python."""
     if level != GGML_LOG_LEVEL_CONT:
         native_log.level = level
+        if native_log.watcher != NULL and level == GGML_LOG_LEVEL_INFO:
+            native_log.cancel = watch(native_log.watcher, text)
     native_log.line.append(text)
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return
@@ -93,7 +95,8 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-llama_log_set(on_log, NULL)
+write_log = on_log
+llama_log_set(log_callback, NULL)
 ggml_set_abort_callback(throw_assertion)
 
 

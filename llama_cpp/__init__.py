@@ -20,8 +20,11 @@ from .errors import (
     ModelLoadError,
     ValidationError,
 )
+from .files import quantize, read_metadata
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
+from .lora import LoraAdapter
+from .session import Session
 from .types import GenerationResult, TextLogprobs
 
 __all__ = [
@@ -34,13 +37,17 @@ __all__ = [
     "Llama",
     "LlamaConfig",
     "LlamaError",
+    "LoraAdapter",
     "ModelLoadError",
     "SamplingParams",
+    "Session",
     "TextLogprobs",
     "ValidationError",
     "__version__",
     "disable_logging",
     "print_system_info",
+    "quantize",
+    "read_metadata",
     "reset_logging",
     "set_log_level",
     "shutdown",

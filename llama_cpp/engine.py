@@ -286,7 +286,7 @@ class Engine:
         self._guests = 0  # threads that wait for the loop to stand still
         self._queue: deque[weakref.ref[Generation]] = deque()
         self._running: dict[int, weakref.ref[Generation]] = {}
-        self._last_slot = 0
+        self.last_slot = 0  # sequence that the next prompt can be appended to
         self._pinned: set[int] = set()  # slots that belong to somebody
         self._dropped: deque[int] = deque()  # those whose owner is gone; filled without a lock, by finalizers
         self._watched: set[Generation] = set()
@@ -351,7 +351,7 @@ class Engine:
     def holds_tokens(self) -> bool:
         """Tell whether there is a sequence for a request to be appended to."""
         with self._changed:
-            return self._last_slot in self._running or bool(self._loop.tokens(self._last_slot))
+            return self.last_slot in self._running or bool(self._loop.tokens(self.last_slot))
 
     def submit(self, request: Request, on_news: Callable[[Generation], object] | None = None) -> Generation:
         """Begin a generation, or queue it until a slot is free.
@@ -501,7 +501,7 @@ class Engine:
             )
         else:
             generation._outcome = outcome
-            self._last_slot = slot
+            self.last_slot = slot
         generation.tell()
 
     def _admit(self) -> None:
@@ -535,7 +535,7 @@ class Engine:
     def _free_slot(self, request: Request) -> int | None:
         """Choose a slot for a request; None if it had better wait."""
         if request.append:
-            wanted = self._last_slot if request.slot is None else request.slot
+            wanted = self.last_slot if request.slot is None else request.slot
             return None if wanted in self._running else wanted
         free = [slot for slot in range(self._context.n_seq_max) if slot not in self._running]
         if request.share:
@@ -685,11 +685,6 @@ class Engine:
             if slot in self._running or (slot is None and self._running):
                 raise LlamaError("a generation is running; let it end, or close its iterator, then change the memory")
             yield self._loop
-
-    @property
-    def last_slot(self) -> int:
-        """The sequence that the last generation was of."""
-        return self._last_slot
 
     def pin(self) -> int:
         """Take a sequence out of the common use.

@@ -103,25 +103,25 @@ class ModelMetadata(Mapping[str, Any]):
 
     Attributes:
         path: the file.
-        values: {key: str, int, float, bool, or a list of one of them}.
+        keys_and_values: {key: str, int, float, bool, or a list of one of them}.
         tensors: names, shapes and types, in the file's order.
     """
 
     path: str
-    values: Mapping[str, Any]
+    keys_and_values: Mapping[str, Any]
     tensors: tuple[TensorInfo, ...]
 
     def __getitem__(self, key: str) -> Any:
-        return self.values[key]
+        return self.keys_and_values[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.keys_and_values)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.keys_and_values)
 
     def __repr__(self) -> str:
-        return f"<ModelMetadata of {self.path!r}: {len(self.values)} keys, {len(self.tensors)} tensors>"
+        return f"<ModelMetadata of {self.path!r}: {len(self.keys_and_values)} keys, {len(self.tensors)} tensors>"
 
 
 def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:

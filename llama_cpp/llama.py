@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import itertools
 import math
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
@@ -38,7 +42,7 @@ from .engine import (
     session_config,
 )
 from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
-from .files import check_file
+from .files import check_file, read_metadata
 from .lora import LoraAdapter
 from .session import Session
 from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
@@ -78,8 +82,8 @@ class RequestOptions(TypedDict, total=False):
     Attributes:
         timeout: seconds from its start until the generation is given up; None for never.
         logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
-            (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns others. It
-            is called from whichever thread takes the engine's steps.
+            (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns others.
+            It is called from whichever thread takes the engine's steps.
         draft_tokens: speculative decoding: guess as many tokens before each step, and compute them in one batch. The
             guesses are the draft model's, or, if there is none, what followed when the last tokens were said before
             (prompt lookup), which pays where answers repeat parts of the prompt. The answer is the same but for
@@ -116,6 +120,9 @@ class Llama:
         sampling: how tokens are chosen where a call does not say; the default is `SamplingParams()`.
         draft_model: a smaller model with the same vocabulary, as another Llama or the path of a GGUF file, whose
             guesses this one confirms in batches (speculative decoding).
+        model: the `model` of another Llama, whose weights this one then shares; they are freed with the last of them.
+        progress_callback: is called while the file loads, with the share of it that is there (0 to 1), and stops it by
+            returning False.
         **overrides: fields of LlamaConfig, which take the place of those in config.
 
     Raises:
@@ -134,6 +141,8 @@ class Llama:
         sampling: SamplingParams | None = None,
         *,
         draft_model: Llama | str | os.PathLike[str] | None = None,
+        model: _core.Model | None = None,
+        progress_callback: Callable[[float], object] | None = None,
         **overrides: Any,
     ) -> None:
         if config is not None and not isinstance(config, LlamaConfig):
@@ -145,19 +154,26 @@ class Llama:
             if base.model_path and os.fspath(base.model_path) != os.fspath(model_path):
                 raise ValidationError(f"model_path is {model_path!r}, but config.model_path is {base.model_path!r}")
             overrides["model_path"] = model_path
+        if model is not None:
+            if not isinstance(model, _core.Model):
+                raise ValidationError(f"model must be the model of another Llama, got {model!r}")
+            overrides.setdefault("model_path", base.model_path or model.path)
         self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
         self._sampling = _check_sampling(sampling) or SamplingParams()
-        check_file(self._config.model_path)
         logs.set_verbose(self._config.verbose)
-        self._model = _core.Model(self._config)
-        _check_metadata(self._model, self._config)
+        self._closed = False
+        self._weights = self._load(model, progress_callback).acquire()
         self._vocab = self._model.vocab
+        self._loras: dict[LoraAdapter, None] = {}
+        self._adapters: weakref.WeakValueDictionary[int, LoraAdapter] = weakref.WeakValueDictionary()
+        self._control_vector: _ControlVector | None = None
         self._owns_draft = draft_model is not None and not isinstance(draft_model, Llama)
         self._draft_model = self._load_draft(draft_model)
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
         self._batch_engine: Engine | None = None
         self._batch_lock = threading.Lock()
+        self._session_engine: Engine | None = None
         self._embedding_context: _core.Context | None = None
         self._embedding_lock = threading.Lock()
         # What the instance is for is made at once, so that a lack of memory shows here; the other when it is needed.
@@ -205,6 +221,20 @@ class Llama:
         )
         return cls(path, **kwargs)
 
+    def _load(self, model: _core.Model | None, progress_callback: Callable[[float], object] | None) -> _core.Model:
+        """Load the model, unless there is one that was loaded of the same file."""
+        if model is not None:
+            if os.fspath(self._config.model_path) != model.path:
+                raise ValidationError(f"model was loaded from {model.path!r}, and not {self._config.model_path!r}")
+            model.check()
+            return model
+        if progress_callback is not None and not callable(progress_callback):
+            raise ValidationError(f"progress_callback must be callable, got {progress_callback!r}")
+        check_file(self._config.model_path)
+        model = _core.Model(self._config, progress_callback)
+        _check_metadata(model, self._config)
+        return model
+
     def _load_draft(self, draft_model: Llama | str | os.PathLike[str] | None) -> _core.Model | None:
         if draft_model is None:
             return None
@@ -220,13 +250,17 @@ class Llama:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is running and release the context, then the model. May be called again."""
-        for engine in (self._engine, self._batch_engine):
+        """Cancel what is running and release the contexts, then the model. May be called again."""
+        for engine in (self._engine, self._batch_engine, self._session_engine):
             if engine is not None:
                 engine.close()
+        if self._embedding_context is not None:
+            self._embedding_context.close()
         if self._draft_model is not None and self._owns_draft:
             self._draft_model.close()
-        self._model.close()
+        if not self._closed:
+            self._weights.release()
+            self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -237,8 +271,25 @@ class Llama:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._model.closed else f"n_ctx={self._config.n_ctx}"
+        state = "closed" if self._closed or self._weights.closed else f"n_ctx={self._config.n_ctx}"
         return f"<Llama {os.fspath(self._config.model_path)!r}, {state}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the path and the configuration, of which another process makes an instance of its own."""
+        draft = None if self._draft_model is None else self._draft_model.path
+        loras = [(adapter.path, adapter.scale) for adapter in self._loras]
+        return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector)
+
+    @property
+    def model(self) -> _core.Model:
+        """The weights, for another Llama to share; ctypes takes it as the address of a llama_model."""
+        return self._model
+
+    @property
+    def _model(self) -> _core.Model:
+        if self._closed:
+            raise ClosedError("this Llama is closed")
+        return self._weights
 
     @property
     def model_path(self) -> str:
@@ -489,8 +540,8 @@ class Llama:
         Closing the iterator cancels what is running.
 
         Args:
-            prompts, max_tokens, sampling, stop, seed, logprobs, on_error, progress, n_parallel, share_prefix, **options:
-                as `generate_batch` has them.
+            prompts, max_tokens, sampling, stop, seed, logprobs, on_error, progress, n_parallel, share_prefix,
+                **options: as `generate_batch` has them.
 
         Raises:
             LlamaError: as `generate_batch` has it.
@@ -577,7 +628,7 @@ class Llama:
             if engine is None or not engine.fits(config):
                 if engine is not None:
                     engine.close()
-                self._batch_engine = engine = Engine(self._model, config, main.context.n_ctx_seq, self._draft_model)
+                self._batch_engine = engine = self._new_engine(config, main.context.n_ctx_seq)
             return engine
 
     async def generate_async(
@@ -782,7 +833,9 @@ class Llama:
                     raise ValidationError(f"lora must hold LoraAdapters or (LoraAdapter, scale) pairs, got {item!r}")
                 check_float("the scale of an adapter", pair[1], -1e6, 1e6)
                 if pair[0]._native.model is not self._model:
-                    raise ValidationError(f"{pair[0]!r} was loaded for another Llama; load it with this one's load_lora")
+                    raise ValidationError(
+                        f"{pair[0]!r} was loaded for another Llama; load it with this one's load_lora"
+                    )
                 pairs.append(pair)
         else:
             raise ValidationError(f"lora must be a list of LoraAdapters or (LoraAdapter, scale) pairs, got {lora!r}")
@@ -1104,6 +1157,262 @@ class Llama:
         check_text("name", name)
         return self._model.chat_template(name or None) or ""
 
+    # -- adapters ------------------------------------------------------------------------------------------------------
+
+    def load_lora(self, path: str | os.PathLike[str], scale: float = 1.0) -> LoraAdapter:
+        """Load a LoRA adapter, and use it from now on in every request that names no others.
+
+        Args:
+            path: GGUF file of the adapter, made for this model.
+            scale: how strongly it acts.
+
+        Returns:
+            A handle, for `remove_lora` and a request's `lora`; as a context manager it takes the adapter off again.
+
+        Raises:
+            ModelLoadError: if the file is no LoRA adapter, or one for another model.
+        """
+        check_float("scale", scale, -1e6, 1e6)
+        self._require_open()
+        check_file(path)
+        native = _core.LoraAdapter(self._model, path)
+        adapter = LoraAdapter(native, float(scale), fingerprint(path), self.remove_lora)
+        self._loras[adapter] = None
+        self._adapters[native.id] = adapter
+        return adapter
+
+    def remove_lora(self, adapter: LoraAdapter) -> None:
+        """Stop using an adapter where a request does not name it. One that is not in use is no error.
+
+        Raises:
+            ValidationError: if it is no LoraAdapter.
+        """
+        if not isinstance(adapter, LoraAdapter):
+            raise ValidationError(f"adapter must be what load_lora returned, got {adapter!r}")
+        self._loras.pop(adapter, None)
+
+    def clear_lora(self) -> None:
+        """Stop using any adapter where a request does not name it."""
+        self._loras.clear()
+
+    def set_control_vector(
+        self, vector: Any, scale: float = 1.0, layer_first: int = 1, layer_last: int | None = None
+    ) -> None:
+        """Add a vector to the output of each layer, in every request from now on (https://arxiv.org/abs/2310.01405).
+
+        Sequences that are in memory are computed again when they go on.
+
+        Args:
+            vector: floats of shape (n_layer - 1, n_embd), from the second layer on; or the path of a GGUF file with
+                tensors direction.1, direction.2, ..., as llama.cpp's cvector-generator writes it; None adds nothing.
+            scale: what it is multiplied with.
+            layer_first, layer_last: the layers to add it to, counted from 0; None is the last one.
+
+        Raises:
+            ValidationError: for another shape, or layers that the model does not have.
+            LlamaError: if a generation is running.
+        """
+        check_float("scale", scale, -1e6, 1e6)
+        n_layer = self.n_layer()
+        last = n_layer - 1 if layer_last is None else layer_last
+        check_int("layer_last", last, 1, n_layer - 1)
+        check_int("layer_first", layer_first, 1, last)
+        self._control_vector = None if vector is None else _control_vector(self, vector, scale, layer_first, last)
+        for engine in (self._engine, self._batch_engine, self._session_engine):
+            if engine is not None:
+                self._apply_control_vector(engine)
+
+    def _apply_control_vector(self, engine: Engine) -> None:
+        vector = self._control_vector
+        with engine.idle_loop() as loop:
+            if vector is None:
+                loop.set_control_vector(None, self.n_embd(), -1, -1)
+            else:
+                loop.set_control_vector(vector.values, self.n_embd(), vector.layer_first, vector.layer_last)
+
+    def _new_engine(self, config: LlamaConfig, n_ctx_seq: int = 0) -> Engine:
+        engine = Engine(self._model, config, n_ctx_seq, self._draft_model)
+        if self._control_vector is not None:
+            self._apply_control_vector(engine)
+        return engine
+
+    # -- sessions ------------------------------------------------------------------------------------------------------
+
+    def session(self, prompt: str | Sequence[int] = "") -> Session:
+        """Begin a sequence that is kept from call to call, and can be branched, marked and taken back.
+
+        Args:
+            prompt: text or token ids to begin with.
+
+        Raises:
+            LlamaError: if all sequences are held by sessions.
+        """
+        self._require_engine()
+        with self._batch_lock:
+            if self._session_engine is None:
+                config = session_config(self._model, self._config)
+                n_ctx_seq = self._config.n_ctx // self._config.n_seq_max
+                self._session_engine = self._new_engine(config, n_ctx_seq)
+        session = Session(self._session_engine, self._session_request)
+        return session.append(prompt) if prompt else session
+
+    def _session_request(
+        self,
+        prompt: Prompt,
+        max_tokens: int | None,
+        sampling: SamplingParams | None,
+        stop: Stop,
+        seed: int | None,
+        continues: bool,
+        options: Mapping[str, Any],
+    ) -> Request:
+        return self._request(prompt, max_tokens, sampling, stop, seed, options, continues=continues or not prompt)
+
+    # -- state ---------------------------------------------------------------------------------------------------------
+
+    def get_state(self, seq_id: int | None = None) -> bytes:
+        """Return what is in memory, so that a generation can go on from it later, or in another process.
+
+        Args:
+            seq_id: a sequence; None is all of them.
+
+        Raises:
+            LlamaError: if a generation is running.
+        """
+        engine = self._require_engine()
+        ids = range(engine.context.n_seq_max) if seq_id is None else [self._check_seq_id(seq_id)]
+        with engine.idle_loop() as loop:
+            sequences = [
+                SequenceState(
+                    seq_id=index,
+                    token_ids=loop.tokens(index),
+                    n_past=loop.n_past(index),
+                    edited=loop.edited(index),
+                    loras=[(self._adapter_name(id), scale) for id, scale in loop.loras_of(index)],
+                    data=loop.state(index) if loop.n_past(index) else b"",
+                )
+                for index in ids
+                if loop.tokens(index)
+            ]
+            return encode(State(self._origin(), engine.last_slot, sequences))
+
+    def set_state(self, data: bytes, seq_id: int | None = None) -> None:
+        """Put what `get_state` returned into memory; `generate(..., reset_kv_cache=False)` then goes on from it.
+
+        Args:
+            data: the state.
+            seq_id: sequence to put the state of a single one into; None replaces all that is in memory.
+
+        Raises:
+            ValidationError: if it is damaged, or of another model, llama.cpp or configuration; nothing changes then.
+            LlamaError: if a generation is running.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise ValidationError(f"a state is bytes, got {data!r}")
+        engine = self._require_engine()
+        state = decode(bytes(data))
+        check_origin(state, self._origin())
+        sequences = list(state.sequences)
+        if seq_id is not None:
+            self._check_seq_id(seq_id)
+            if len(sequences) != 1:
+                raise ValidationError(f"seq_id takes the state of a single sequence, and this one has {len(sequences)}")
+            sequences = [dataclasses.replace(sequences[0], seq_id=seq_id)]
+        for sequence in sequences:
+            if not 0 <= sequence.seq_id < engine.context.n_seq_max:
+                raise ValidationError(
+                    f"this state has a sequence {sequence.seq_id}, and this context has {engine.context.n_seq_max} "
+                    "sequences; raise n_seq_max"
+                )
+            if len(sequence.token_ids) > engine.context.n_ctx_seq:
+                raise ValidationError(
+                    f"this state has a sequence of {len(sequence.token_ids)} tokens, and a sequence of this context "
+                    f"holds {engine.context.n_ctx_seq}; raise n_ctx"
+                )
+        keys = [tuple((self._adapter_id(name), scale) for name, scale in sequence.loras) for sequence in sequences]
+        before = self.get_state()
+        try:
+            self._replace(engine, sequences, keys, state.last_seq_id if seq_id is None else None)
+        except LlamaError:
+            old = decode(before)
+            keys = [tuple((self._adapter_id(name), scale) for name, scale in row.loras) for row in old.sequences]
+            self._replace(engine, old.sequences, keys, old.last_seq_id)
+            raise
+
+    def _replace(
+        self,
+        engine: Engine,
+        sequences: Sequence[SequenceState],
+        keys: Sequence[tuple[tuple[int, float], ...]],
+        last_slot: int | None,
+    ) -> None:
+        """Put sequences into memory, in place of all others unless there is no last_slot."""
+        with engine.idle_loop() as loop:
+            if last_slot is not None:
+                for index in range(engine.context.n_seq_max):
+                    loop.forget(index)
+            for row, key in zip(sequences, keys, strict=True):
+                loop.set_state(row.seq_id, row.token_ids, row.n_past, row.data, row.edited, key)
+            engine.last_slot = (
+                sequences[0].seq_id if last_slot is None else min(last_slot, engine.context.n_seq_max - 1)
+            )
+
+    def save_state(self, path: str | os.PathLike[str], seq_id: int | None = None) -> None:
+        """Write what `get_state` returns to a file, which is complete or not there.
+
+        Raises:
+            LlamaError: if a generation is running.
+            OSError: if the file can't be written.
+        """
+        write_atomically(path, self.get_state(seq_id))
+
+    def load_state(self, path: str | os.PathLike[str], seq_id: int | None = None) -> None:
+        """Read a file that `save_state` wrote, as `set_state` does.
+
+        Raises:
+            ValidationError: as `set_state` has it, or if there is no such file.
+        """
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise ValidationError(f"the state {os.fspath(path)!r} can't be read: {error.strerror}") from None
+        self.set_state(data, seq_id)
+
+    def _origin(self) -> dict[str, Any]:
+        """Describe what a state depends on."""
+        config = self._config
+        names = [name for name in vars(config) if name.startswith(("rope_", "yarn_", "type_"))]
+        vector = self._control_vector
+        return {
+            "llama.cpp": _core.version(),
+            "model": self._fingerprint,
+            **{name: getattr(config, name) for name in (*names, "flash_attn", "swa_full")},
+            "control vector": None if vector is None else vector.fingerprint,
+        }
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        return fingerprint(self._config.model_path)
+
+    def _adapter_name(self, id: int) -> str:
+        adapter = self._adapters.get(id)
+        if adapter is None:
+            raise LlamaError("the memory was computed with an adapter that is gone; reset() and compute it again")
+        return adapter.fingerprint
+
+    def _adapter_id(self, name: str) -> int:
+        for id, adapter in list(self._adapters.items()):
+            if adapter.fingerprint == name:
+                return id
+        raise ValidationError(
+            "this state was computed with a LoRA adapter that is not loaded here; load_lora() it first"
+        )
+
+    def _check_seq_id(self, seq_id: int) -> int:
+        check_int("seq_id", seq_id, 0, self._require_engine().context.n_seq_max - 1)
+        return seq_id
+
     # -- memory and times ----------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
@@ -1121,6 +1430,100 @@ class Llama:
             LlamaError: if a generation is running.
         """
         self._require_engine().clear()
+
+    def kv_cache_seq_rm(self, seq_id: int = -1, p0: int = -1, p1: int = -1) -> bool:
+        """Remove positions from a sequence in memory (llama_memory_seq_rm).
+
+        Args:
+            seq_id: the sequence; -1 is all of them.
+            p0, p1: positions from p0 to p1, p1 not among them; a negative p0 is 0, a negative p1 the end.
+
+        Returns:
+            Whether anything was there.
+
+        Raises:
+            LlamaError: if the memory can't: a recurrent state goes as a whole; a window can't go back to what has left
+                it. Also if a generation is running.
+        """
+        engine = self._require_engine()
+        ids = range(engine.context.n_seq_max) if seq_id == -1 else [self._check_seq_id(seq_id)]
+        _check_positions(p0, p1)
+        with engine.idle_loop() as loop:
+            sizes = [len(loop.tokens(index)) for index in ids]
+            for index in ids:
+                loop.seq_rm(index, p0, p1)
+        return any(size > max(p0, 0) for size in sizes)
+
+    def kv_cache_seq_cp(self, seq_id_src: int, seq_id_dst: int, p0: int = -1, p1: int = -1) -> None:
+        """Copy positions of a sequence in memory to another one (llama_memory_seq_cp).
+
+        Args:
+            seq_id_src, seq_id_dst: the sequences; a copy of the whole takes the other's place.
+            p0, p1: positions from p0 to p1, as `kv_cache_seq_rm` has them.
+
+        Raises:
+            LlamaError: if the memory can't copy a part: recurrent states, and sequences without kv_unified=True.
+        """
+        _check_positions(p0, p1)
+        source, target = self._check_seq_id(seq_id_src), self._check_seq_id(seq_id_dst)
+        with self._require_engine().idle_loop() as loop:
+            loop.seq_cp(source, target, p0, p1)
+
+    def kv_cache_seq_keep(self, seq_id: int) -> None:
+        """Remove all sequences but one from memory (llama_memory_seq_keep)."""
+        self._check_seq_id(seq_id)
+        engine = self._require_engine()
+        with engine.idle_loop() as loop:
+            for index in range(engine.context.n_seq_max):
+                if index != seq_id:
+                    loop.forget(index)
+            engine.last_slot = seq_id
+
+    def kv_cache_seq_add(self, seq_id: int, p0: int, p1: int, delta: int) -> None:
+        """Shift positions of a sequence in memory (llama_memory_seq_add).
+
+        Args:
+            seq_id: the sequence.
+            p0, p1: positions from p0 to p1, as `kv_cache_seq_rm` has them.
+            delta: what is added to them; takes effect with the next computation.
+
+        Raises:
+            ValidationError: if they would be negative, beyond the context, or fall onto others.
+            LlamaError: if the memory can't shift (`kv_cache_can_shift`), or another sequence shares the positions.
+        """
+        _check_positions(p0, p1)
+        check_int("delta", delta, -(2**31) + 1)
+        self._check_seq_id(seq_id)
+        with self._require_engine().idle_loop() as loop:
+            loop.seq_add(seq_id, p0, p1, delta)
+
+    def kv_cache_seq_div(self, seq_id: int, p0: int, p1: int, d: int) -> None:
+        """Divide positions of a sequence in memory (llama_memory_seq_div), as self-extend does (arXiv:2401.01325).
+
+        Args:
+            seq_id: the sequence.
+            p0, p1: positions from p0 to the end; p1 must be negative or the end.
+            d: divisor, 1 or more.
+
+        Raises:
+            ValidationError, LlamaError: as `kv_cache_seq_add` has them.
+        """
+        _check_positions(p0, p1)
+        self._check_seq_id(seq_id)
+        with self._require_engine().idle_loop() as loop:
+            loop.seq_div(seq_id, p0, p1, d)
+
+    def kv_cache_seq_pos_max(self, seq_id: int = 0) -> int:
+        """Return the largest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_max)."""
+        self._check_seq_id(seq_id)
+        with self._require_engine().idle_loop() as loop:
+            return loop.seq_pos_max(seq_id)
+
+    def kv_cache_seq_pos_min(self, seq_id: int = 0) -> int:
+        """Return the smallest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_min)."""
+        self._check_seq_id(seq_id)
+        with self._require_engine().idle_loop() as loop:
+            return loop.seq_pos_min(seq_id)
 
     def perf(self) -> dict[str, float]:
         """Return times and counts since the instance was made, or perf_reset (llama_perf_context).
@@ -1142,9 +1545,9 @@ class Llama:
     # ------------------------------------------------------------------------------------------------------------------
 
     def _require_open(self) -> None:
-        if self._model.closed:
+        if self._closed or self._weights.closed:
             raise ClosedError("this Llama is closed")
-        self._model.check()
+        self._weights.check()
 
     def _require_engine(self) -> Engine:
         self._require_open()
@@ -1153,8 +1556,72 @@ class Llama:
         with self._engine_lock:
             if self._engine is None:
                 config = dataclasses.replace(self._config, embeddings=False)
-                self._engine = Engine(self._model, config, draft_model=self._draft_model)
+                self._engine = self._new_engine(config)
             return self._engine
+
+
+def _restore(
+    kind: type[Llama],
+    config: LlamaConfig,
+    sampling: SamplingParams,
+    draft: str | None,
+    loras: Sequence[tuple[str, float]],
+    vector: _ControlVector | None,
+) -> Llama:
+    """Make an instance of what a pickled one was made of."""
+    llama = kind(config=config, sampling=sampling, draft_model=draft)
+    for path, scale in loras:
+        llama.load_lora(path, scale)
+    if vector is not None:
+        llama.set_control_vector(vector.values, 1.0, vector.layer_first, vector.layer_last)
+    return llama
+
+
+@dataclass(frozen=True)
+class _ControlVector:
+    """float32 of shape (n_layer - 1, n_embd), and the layers to add it to."""
+
+    values: Any
+    layer_first: int
+    layer_last: int
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr((self.layer_first, self.layer_last)).encode() + self.values.tobytes()).hexdigest()
+
+
+def _control_vector(llama: Llama, vector: Any, scale: float, layer_first: int, layer_last: int) -> _ControlVector:
+    import numpy as np
+
+    shape = (llama.n_layer() - 1, llama.n_embd())
+    if isinstance(vector, (str, os.PathLike)):
+        file = read_metadata(vector)
+        values = np.zeros(shape, dtype=np.float32)
+        found = {tensor.name: tensor for tensor in file.tensors if tensor.name.startswith("direction.")}
+        if not found:
+            raise ModelLoadError(f"{file.path!r} is no control vector: it has no tensor direction.1 or the like")
+        for name, tensor in found.items():
+            layer = int(name.removeprefix("direction.")) if name.removeprefix("direction.").isdecimal() else 0
+            if not 1 <= layer <= shape[0] or tensor.shape != shape[1:] or tensor.type != "f32":
+                raise ModelLoadError(
+                    f"{file.path!r} was made for another model: {name} has shape {tensor.shape}, type {tensor.type}; "
+                    f"this one takes f32 of shape {shape[1:]} for layers 1 to {shape[0]}"
+                )
+            values[layer - 1] = np.fromfile(file.path, dtype="<f4", count=shape[1], offset=tensor.offset)
+    else:
+        values = np.asarray(vector, dtype=np.float32)
+    if values.shape != shape:
+        raise ValidationError(f"a control vector for this model has shape {shape}, and this one {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValidationError("the control vector holds NaN or infinite numbers")
+    return _ControlVector(np.ascontiguousarray(values * np.float32(scale)), layer_first, layer_last)
+
+
+def _check_positions(p0: int, p1: int) -> None:
+    check_int("p0", p0, -1)
+    check_int("p1", p1, -1)
+    if 0 <= p1 < p0:
+        raise ValidationError(f"p1 must not be less than p0; got {p0} to {p1}")
 
 
 def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:

@@ -1,11 +1,11 @@
 """What a state file, or a state as bytes, looks like, and how it gets to disk whole or not at all.
 
-    8 bytes     b"LLMSTATE"
-    4 bytes     version of this format, little-endian, unsigned
-    4 bytes     length of the header, likewise
-    header      JSON: where the state is from, and its sequences, with the sizes of their data
-    data        of each sequence, in that order, as llama_state_seq_get_data gives it
-    32 bytes    SHA-256 of all that comes before it
+8 bytes     b"LLMSTATE"
+4 bytes     version of this format, little-endian, unsigned
+4 bytes     length of the header, likewise
+header      JSON: where the state is from, and its sequences, with the sizes of their data
+data        of each sequence, in that order, as llama_state_seq_get_data gives it
+32 bytes    SHA-256 of all that comes before it
 """
 
 from __future__ import annotations

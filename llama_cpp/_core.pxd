@@ -68,7 +68,6 @@ cdef extern from "ggml.h" nogil:
     int64_t ggml_time_us()
     int64_t ggml_blck_size(ggml_type type)
     size_t ggml_type_size(ggml_type type)
-    const int GGML_MAX_DIMS
     const char * ggml_type_name(ggml_type type)
     cbool ggml_is_quantized(ggml_type type)
 
@@ -192,6 +191,7 @@ cdef extern from "gguf.h" nogil:
         GGUF_TYPE_UINT64
         GGUF_TYPE_INT64
         GGUF_TYPE_FLOAT64
+        GGUF_TYPE_COUNT
 
     struct gguf_context
     struct gguf_init_params:

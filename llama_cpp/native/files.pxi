@@ -1,5 +1,8 @@
 # Model files: what is in them without loading them, and how they are made smaller.
 
+cdef enum:
+    MAX_DIMS = 4            # GGML_MAX_DIMS, a macro
+
 _GGUF_FORMATS = {
     GGUF_TYPE_UINT8: "B", GGUF_TYPE_INT8: "b", GGUF_TYPE_UINT16: "H", GGUF_TYPE_INT16: "h", GGUF_TYPE_UINT32: "I",
     GGUF_TYPE_INT32: "i", GGUF_TYPE_FLOAT32: "f", GGUF_TYPE_BOOL: "?", GGUF_TYPE_UINT64: "Q", GGUF_TYPE_INT64: "q",
@@ -72,7 +75,7 @@ cdef class GgufFile:
         found = []
         for i in range(gguf_get_n_tensors(self.ptr)):
             sizes = gguf_get_tensor_ne(self.ptr, i)
-            n_dims = GGML_MAX_DIMS
+            n_dims = MAX_DIMS
             while n_dims > 1 and sizes[n_dims - 1] == 1:
                 n_dims -= 1
             name = (<bytes> gguf_get_tensor_name(self.ptr, i)).decode("utf-8", "replace")

@@ -93,7 +93,7 @@ def test_rows_that_do_not_fit_side_by_side_take_turns(llm: Llama) -> None:
     engine = crowded._require_batch_engine([], 16)  # made for rows of one token, and kept for those that follow
     assert engine.context.n_ctx == 512
     batch: list[GenerationResult | None] = [None] * 16
-    requests = [crowded._request(row["prompt"], row["max_tokens"], GREEDY, None, None, None, None, 0) for row in rows]
+    requests = [crowded._request(row["prompt"], row["max_tokens"], GREEDY, None, None, {}) for row in rows]
     for index, result in engine.run_many(requests, 32):
         assert isinstance(result, GenerationResult), result
         batch[index] = result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,17 @@ NAMES = [
     "Llama",
     "LlamaConfig",
     "LlamaError",
+    "LoraAdapter",
     "ModelLoadError",
     "SamplingParams",
+    "Session",
     "TextLogprobs",
     "ValidationError",
     "__version__",
     "disable_logging",
     "print_system_info",
+    "quantize",
+    "read_metadata",
     "reset_logging",
     "set_log_level",
     "shutdown",
@@ -79,15 +84,24 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "generate_result": ("a",),
     "generate_stream": ("a",),
     "iter_batch": (["a"],),
+    "kv_cache_seq_add": (0, 0, 1, 0),
+    "kv_cache_seq_cp": (0, 0),
+    "kv_cache_seq_div": (0, 0, -1, 2),
+    "kv_cache_seq_keep": (0,),
+    "load_lora": ("adapter.gguf",),
+    "load_state": (os.devnull,),
     "logprobs": ("a",),
     "n_tokens": ("a",),
     "rerank": ("a", ["b"]),
+    "save_state": ("state",),
     "score": ("a", ["b"]),
+    "set_control_vector": (None,),
+    "set_state": (b"",),
     "token_to_piece": (5,),
     "tokenize": ("a",),
 }
 # What a closed instance can still do, and what makes a new one.
-OPEN_STILL = {"close", "config", "model_path", "from_pretrained"}
+OPEN_STILL = {"close", "clear_lora", "config", "model_path", "from_pretrained", "remove_lora"}
 
 
 def test_the_package_exports_what_it_promises() -> None:

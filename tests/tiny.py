@@ -509,3 +509,67 @@ def _first_distinct(specials: Sequence[str], texts: Iterator[str], count: int) -
 
 def _is_lone_byte(piece: bytes) -> bool:
     return len(piece) == 1 and piece[0] > 0x7F
+
+
+def write_lora(
+    path: Path, model: Path, *, rank: int = 4, arch: str = "llama", seed: int = 0, alpha: float = 8.0, n_embd: int = 64
+) -> dict[str, Floats]:
+    """Write a LoRA adapter with random weights for the query and the down projections of a `llama` model.
+
+    Returns:
+        What it adds to each weight at scale 1.
+    """
+    rng = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_type(gguf.GGUFType.ADAPTER)
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+    added = {}
+    for tensor in gguf.GGUFReader(model).tensors:
+        if not tensor.name.endswith(("attn_q.weight", "ffn_down.weight")):
+            continue
+        n_in, n_out = (int(size) for size in tensor.shape)
+        a = rng.standard_normal((rank, n_in if n_embd == 64 else n_embd), np.float32) / np.float32(np.sqrt(n_in))
+        b = rng.standard_normal((n_out, rank), np.float32)
+        writer.add_tensor(f"{tensor.name}.lora_a", a)
+        writer.add_tensor(f"{tensor.name}.lora_b", b)
+        added[tensor.name] = b @ a * np.float32(alpha / rank)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return added
+
+
+def add_to_weights(path: Path, model: Path, added: Mapping[str, Floats]) -> Path:
+    """Write a copy of an F32 model file with something added to some of its weights."""
+    data = bytearray(model.read_bytes())
+    for tensor in gguf.GGUFReader(model).tensors:
+        if tensor.name in added:
+            begin, end = int(tensor.data_offset), int(tensor.data_offset + tensor.n_bytes)
+            weight = np.frombuffer(bytes(data[begin:end]), np.float32) + added[tensor.name].ravel()
+            data[begin:end] = weight.astype(np.float32).tobytes()
+    path.write_bytes(data)
+    return path
+
+
+def split(model: Path, folder: Path, n_files: int) -> list[Path]:
+    """Write a model's tensors to several files, as llama.cpp's gguf-split does; the first one has the metadata."""
+    reader = gguf.GGUFReader(model)
+    paths = [folder / f"model-{index + 1:05}-of-{n_files:05}.gguf" for index in range(n_files)]
+    for index, path in enumerate(paths):
+        writer = gguf.GGUFWriter(path, "llama")
+        for field in reader.fields.values() if index == 0 else ():
+            if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+                kind = field.types[0]
+                writer.add_key_value(field.name, field.contents(), kind, field.types[-1])
+        writer.add_uint16("split.no", index)
+        writer.add_uint16("split.count", n_files)
+        writer.add_int32("split.tensors.count", len(reader.tensors))
+        for tensor in reader.tensors[index::n_files]:
+            writer.add_tensor(tensor.name, tensor.data)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return paths

@@ -102,7 +102,7 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
         source: path of the file to read.
         target: path of the file to write, another one.
         ftype: a llama_ftype.
-        params: a dict of n_threads, allow_requantize, quantize_output_tensor, pure, keep_split (llama_model_quantize_params),
+        params: a dict of n_threads, allow_requantize, quantize_output_tensor, pure (llama_model_quantize_params),
             output_tensor_type and token_embedding_type (ggml_type; -1 leaves them to ftype).
         imatrix: {tensor name: float32 buffer of importances}; may be empty.
         progress: is called with (tensors begun, tensors in all), and ends it by raising something.
@@ -124,7 +124,6 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
     native.allow_requantize = params["allow_requantize"]
     native.quantize_output_tensor = params["quantize_output_tensor"]
     native.pure = params["pure"]
-    native.keep_split = params["keep_split"]
     if params["output_tensor_type"] >= 0:
         native.output_tensor_type = <ggml_type> <int> params["output_tensor_type"]
     if params["token_embedding_type"] >= 0:
@@ -156,7 +155,7 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
             rc = llama_model_quantize(c_source, c_target, &native)
     finally:
         native_log.watcher = NULL
-        native_log.cancel = False
+        native_log.cancel = native_log.muted = False
         take_assertion()
         end_native()
     if watcher.error is not None:

@@ -17,6 +17,7 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
         native_log.level = level
         if native_log.watcher != NULL and level == GGML_LOG_LEVEL_INFO:
             native_log.cancel = watch(native_log.watcher, text)
+            native_log.muted = native_log.cancel
     native_log.line.append(text)
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return

@@ -1,0 +1,188 @@
+"""Editing the KV cache, and what happens when it is full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, ValidationError
+from tests.conftest import MakeTiny
+from tests.helpers import GREEDY, load
+
+PROMPT = "the people of the world have been here"
+
+
+@pytest.fixture
+def llm(tiny_path: Path) -> Iterator[Llama]:
+    with load(tiny_path, n_seq_max=3, n_ctx=768, kv_unified=True) as llm:
+        yield llm
+
+
+def test_the_end_of_a_sequence_is_removed(llm: Llama) -> None:
+    ids = llm.tokenize(PROMPT)
+    llm.generate(PROMPT, 20, GREEDY)
+    assert llm.kv_cache_seq_rm(0, len(ids)) is True
+    assert llm.kv_cache_seq_pos_max(0) == len(ids) - 1
+    assert llm.kv_cache_seq_rm(0, len(ids)) is False
+    result = llm.generate_result("", 20, GREEDY, reset_kv_cache=False)
+    assert result.text == llm.generate(PROMPT, 20, GREEDY)
+    assert llm.kv_cache_seq_rm() is True
+    assert (llm.kv_cache_seq_pos_min(0), llm.kv_cache_seq_pos_max(0)) == (-1, -1)
+
+
+def test_a_hole_is_closed_by_a_shift(llm: Llama) -> None:
+    llm.generate(PROMPT, 20, GREEDY)
+    size = llm.kv_cache_seq_pos_max(0) + 1
+    llm.kv_cache_seq_rm(0, 3, 6)
+    assert llm.kv_cache_seq_pos_max(0) == size - 1
+    llm.kv_cache_seq_add(0, 6, -1, -3)
+    assert llm.kv_cache_seq_pos_max(0) == size - 4
+    with pytest.raises(LlamaError, match="generate first"):
+        llm.get_state()
+    result = llm.generate_result(" and", 5, GREEDY, reset_kv_cache=False)
+    assert result.usage.cached_tokens == size - 3
+    assert llm.get_state()
+
+
+def test_positions_are_divided(llm: Llama) -> None:
+    llm.generate(PROMPT, 20, GREEDY)
+    size = llm.kv_cache_seq_pos_max(0) + 1
+    llm.kv_cache_seq_div(0, 0, -1, 2)
+    assert llm.kv_cache_seq_pos_max(0) == (size - 1) // 2
+    assert len(llm.generate_result(" and", 5, GREEDY, reset_kv_cache=False).token_ids) == 5
+    assert llm.generate(PROMPT, 5, GREEDY) == llm.generate(PROMPT, 5, GREEDY)
+
+
+def test_sequences_are_copied_and_kept(llm: Llama) -> None:
+    llm.generate(PROMPT, 10, GREEDY)
+    size = llm.kv_cache_seq_pos_max(0) + 1
+    llm.kv_cache_seq_cp(0, 1)
+    llm.kv_cache_seq_cp(0, 2, 0, 4)
+    assert [llm.kv_cache_seq_pos_max(index) for index in range(3)] == [size - 1, size - 1, 3]
+    with pytest.raises(LlamaError, match="shares cells"):
+        llm.kv_cache_seq_add(0, 4, -1, 1)
+    with pytest.raises(LlamaError, match="has 4 positions already"):
+        llm.kv_cache_seq_cp(0, 2, 2, 6)
+    expected = llm.generate(" so", 10, GREEDY, reset_kv_cache=False)
+    llm.kv_cache_seq_keep(1)
+    assert [llm.kv_cache_seq_pos_max(index) for index in range(3)] == [-1, size - 1, -1]
+    assert llm.generate(" so", 10, GREEDY, reset_kv_cache=False) == expected
+
+
+def test_copies_between_streams_are_whole(tiny_path: Path) -> None:
+    with load(tiny_path, n_seq_max=2, n_ctx=512) as llm:
+        llm.generate(PROMPT, 10, GREEDY)
+        with pytest.raises(LlamaError, match="kv_unified=True"):
+            llm.kv_cache_seq_cp(0, 1, 0, 4)
+        llm.kv_cache_seq_cp(0, 1)
+        expected = llm.generate(" so", 10, GREEDY, reset_kv_cache=False)
+        llm.kv_cache_seq_keep(1)
+        assert llm.generate(" so", 10, GREEDY, reset_kv_cache=False) == expected
+
+
+@pytest.mark.parametrize("arch", ["mamba", "jamba"])
+def test_recurrent_states_are_kept_or_dropped_as_a_whole(make_tiny: MakeTiny, arch: str) -> None:
+    with load(make_tiny(arch), n_seq_max=2, n_ctx=512) as llm:
+        llm.generate(PROMPT, 10, GREEDY)
+        for edit in (
+            lambda: llm.kv_cache_seq_rm(0, 4),
+            lambda: llm.kv_cache_seq_cp(0, 1, 0, 4),
+            lambda: llm.kv_cache_seq_add(0, 0, -1, 1),
+            lambda: llm.kv_cache_seq_div(0, 0, -1, 2),
+        ):
+            with pytest.raises(LlamaError, match=r"recurrent|can't shift"):
+                edit()
+        llm.kv_cache_seq_cp(0, 1)
+        expected = llm.generate(" so", 10, GREEDY, reset_kv_cache=False)
+        llm.kv_cache_seq_keep(1)
+        assert llm.generate(" so", 10, GREEDY, reset_kv_cache=False) == expected
+
+
+def test_a_window_does_not_go_back(make_tiny: MakeTiny) -> None:
+    with load(make_tiny("gemma3"), swa_full=False, n_batch=32) as llm:
+        llm.generate("word " * 100, 20, GREEDY)
+        with pytest.raises(LlamaError, match="sliding window has moved on"):
+            llm.kv_cache_seq_rm(0, 20)
+
+
+def test_ranges_and_ids_are_checked(llm: Llama) -> None:
+    llm.generate(PROMPT, 10, GREEDY)
+    for call in (
+        lambda: llm.kv_cache_seq_rm(3),
+        lambda: llm.kv_cache_seq_rm(-2),
+        lambda: llm.kv_cache_seq_rm(0, -5),
+        lambda: llm.kv_cache_seq_rm(0, 5, 2),
+        lambda: llm.kv_cache_seq_rm(0, 2**40),
+        lambda: llm.kv_cache_seq_cp(0, 3),
+        lambda: llm.kv_cache_seq_keep(-1),
+        lambda: llm.kv_cache_seq_add(0, 0, -1, -1),
+        lambda: llm.kv_cache_seq_add(0, 4, 6, 2),
+        lambda: llm.kv_cache_seq_add(0, 0, -1, 700),
+        lambda: llm.kv_cache_seq_div(0, 0, -1, 0),
+        lambda: llm.kv_cache_seq_div(0, 0, 2, 2),
+        lambda: llm.kv_cache_seq_pos_max(7),
+        lambda: llm.kv_cache_seq_rm("0"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValidationError):
+            call()
+    assert llm.generate(PROMPT, 3, GREEDY)
+
+
+def test_an_edited_sequence_is_not_computed_again_by_mistake(llm: Llama) -> None:
+    llm.generate(PROMPT, 10, GREEDY)
+    llm.kv_cache_seq_div(0, 0, -1, 2)
+    with pytest.raises(LlamaError, match="was edited"):
+        llm.set_control_vector([[0.0] * 64])
+    llm.reset()
+    llm.set_control_vector([[0.0] * 64])
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3"])
+def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
+    with load(make_tiny(arch), n_ctx=64) as llm:
+        result = llm.generate_result(PROMPT, 300, GREEDY, overflow="shift", n_keep=4)
+        assert len(result.token_ids) == 300
+        assert result.finish_reason == "length"
+        n_prompt = result.usage.prompt_tokens
+        assert n_prompt + 300 - 64 <= result.usage.shifted_tokens <= n_prompt + 300
+        head = llm.generate_result(PROMPT, 64 - n_prompt, GREEDY)
+        assert result.token_ids[: 64 - n_prompt] == head.token_ids
+        stopped = llm.generate_result(PROMPT, 300, GREEDY, overflow="shift", stop=result.text[200:210])
+        assert stopped.text == result.text[: result.text.index(result.text[200:210])]
+
+
+def test_rows_of_a_batch_are_shifted_for_themselves(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=64) as llm:
+        alone = [llm.generate(f"{index} {PROMPT}", 150, GREEDY, overflow="shift") for index in range(4)]
+        rows = [
+            {"prompt": f"{index} {PROMPT}", "overflow": "shift" if index < 4 else "error", "max_tokens": 150}
+            for index in range(8)
+        ]
+        results = llm.generate_batch(rows, sampling=GREEDY)
+        assert [row.text for row in results[:4] if isinstance(row, GenerationResult)] == alone
+        assert all(len(row.token_ids) < 64 for row in results[4:] if isinstance(row, GenerationResult))
+
+
+def test_a_long_prompt_is_truncated(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=64) as llm:
+        ids = [1, *range(300, 400)]
+        with pytest.raises(ContextFullError):
+            llm.generate(ids, 10)
+        result = llm.generate_result(ids, 10, GREEDY, overflow="truncate", n_keep=5)
+        kept = ids[:5] + ids[len(ids) - 49 :]
+        assert result.usage.truncated_tokens == len(ids) - len(kept)
+        assert result.text == llm.generate(kept, 10, GREEDY)
+        assert llm.generate_result(ids[:20], 10, overflow="truncate").usage.truncated_tokens == 0
+        llm.generate(ids[:50], 5, GREEDY)
+        result = llm.generate_result(ids[50:], 10, GREEDY, overflow="truncate", reset_kv_cache=False)
+        assert result.usage.truncated_tokens > 0
+        for options in ({"overflow": "wrap"}, {"overflow": "shift", "n_keep": 32}, {"n_keep": -1}):
+            with pytest.raises(ValidationError, match=r"overflow|n_keep"):
+                llm.generate(ids, 10, **options)
+
+
+def test_a_memory_that_cannot_shift_says_so(make_tiny: MakeTiny) -> None:
+    with load(make_tiny("mamba")) as llm, pytest.raises(ValidationError, match="can't shift"):
+        llm.generate(PROMPT, 5, overflow="shift")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Callback: TypeAlias = _FuncPointer
     # Arguments, wider than what C returns: whatever ctypes converts.
     Address: TypeAlias = "int | c_void_p | HasAddress | None"
-    Chars: TypeAlias = bytes | c_char_p | Array[ctypes.c_char] | None
+    Characters: TypeAlias = bytes | c_char_p | Array[ctypes.c_char] | None
     Elements: TypeAlias = Array[_T] | _Pointer[_T] | _CArgObject | None
 
 _Declared = TypeVar("_Declared", bound=Callable[..., Any])

@@ -75,9 +75,10 @@ def test_single_tensors_have_types_of_their_own(tiny_path: Path, tmp_path: Path)
     target = quantize(
         tiny_path, tmp_path / "mixed.gguf", "Q8_0", output_tensor_type="f16", token_embedding_type="q4_0", n_threads=1
     )
-    types = {tensor.name: tensor.type for tensor in read_metadata(target).tensors}
+    tensors = read_metadata(target).tensors
+    types = {tensor.name: tensor.type for tensor in tensors}
     assert (types["output.weight"], types["token_embd.weight"]) == ("f16", "q4_0")
-    importances = {name: np.ones(64, np.float32) for name in types if name.endswith(".weight")}
+    importances = {tensor.name: np.ones(tensor.shape[-1], np.float32) for tensor in tensors}
     quantize(tiny_path, tmp_path / "imatrix.gguf", "Q4_0", imatrix=importances)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,8 +102,8 @@ def test_recurrent_states_are_kept_or_dropped_as_a_whole(make_tiny: MakeTiny, ar
 
 
 def test_a_window_does_not_go_back(make_tiny: MakeTiny) -> None:
-    with load(make_tiny("gemma3"), swa_full=False, n_batch=32) as llm:
-        llm.generate("word " * 100, 20, GREEDY)
+    with load(make_tiny("gemma3"), swa_full=False, n_batch=32, n_ctx=1024) as llm:
+        llm.generate("word " * 400, 20, GREEDY)
         with pytest.raises(LlamaError, match="sliding window has moved on"):
             llm.kv_cache_seq_rm(0, 20)
 
@@ -119,7 +120,7 @@ def test_ranges_and_ids_are_checked(llm: Llama) -> None:
         lambda: llm.kv_cache_seq_keep(-1),
         lambda: llm.kv_cache_seq_add(0, 0, -1, -1),
         lambda: llm.kv_cache_seq_add(0, 4, 6, 2),
-        lambda: llm.kv_cache_seq_add(0, 0, -1, 700),
+        lambda: llm.kv_cache_seq_add(0, 0, -1, 760),
         lambda: llm.kv_cache_seq_div(0, 0, -1, 0),
         lambda: llm.kv_cache_seq_div(0, 0, 2, 2),
         lambda: llm.kv_cache_seq_pos_max(7),
@@ -149,8 +150,9 @@ def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
         assert n_prompt + 300 - 64 <= result.usage.shifted_tokens <= n_prompt + 300
         head = llm.generate_result(PROMPT, 64 - n_prompt, GREEDY)
         assert result.token_ids[: 64 - n_prompt] == head.token_ids
-        stopped = llm.generate_result(PROMPT, 300, GREEDY, overflow="shift", stop=result.text[200:210])
-        assert stopped.text == result.text[: result.text.index(result.text[200:210])]
+        stop = re.findall(r"[a-z]{4,} [a-z]{4,}", result.text)[-1]
+        stopped = llm.generate_result(PROMPT, 300, GREEDY, overflow="shift", n_keep=4, stop=stop)
+        assert stopped.text == result.text[: result.text.index(stop)]
 
 
 def test_rows_of_a_batch_are_shifted_for_themselves(tiny_path: Path) -> None:

@@ -80,11 +80,9 @@ def test_what_does_not_fit_leaves_the_session_as_it_is(llm: Llama) -> None:
 
 
 def test_sequences_are_limited_and_come_back(llm: Llama) -> None:
-    held = []
+    held = [llm.session("a") for _ in range(16 if llm.metadata["general.architecture"] in ("mamba", "jamba") else 64)]
     with pytest.raises(LlamaError, match="sequences are held by sessions"):
-        while True:
-            held.append(llm.session("a"))
-    assert len(held) in (16, 64)
+        llm.session("a")
     held.pop().close()
     llm.session("a").close()
     held.clear()

@@ -117,22 +117,34 @@ cdef extern from *:
     }
     llama_sampler_i custom_sampler = {custom_name, custom_accept, custom_apply, nullptr, nullptr, custom_free};
 
-    // One sampling step for a slot: what goes wrong in a chain, a grammar say, concerns that slot and no other.
-    llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
+    // Sampling steps for a slot: what goes wrong in a chain, a grammar say, concerns that slot and no other.
+    bool apply_sampler(llama_sampler * sampler, llama_token_data_array * array, std::string & error) noexcept {
         try {
-            llama_sampler_apply(chain, array);
-            if (array->selected < 0 || array->selected >= (int64_t) array->size) {
-                error = "the sampler chain chose no token; it must end in greedy, dist or another that does";
-                return -1;
-            }
-            const llama_token token = array->data[array->selected].id;
-            llama_sampler_accept(chain, token);
-            return token;
+            llama_sampler_apply(sampler, array);
+            return true;
         } catch (const std::exception & failure) {
             assertion_failed = false;
             error = failure.what();
+            return false;
+        }
+    }
+    bool accept_token(llama_sampler * sampler, llama_token token, std::string & error) noexcept {
+        try {
+            llama_sampler_accept(sampler, token);
+            return true;
+        } catch (const std::exception & failure) {
+            assertion_failed = false;
+            error = failure.what();
+            return false;
+        }
+    }
+    llama_token apply_chain(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
+        if (!apply_sampler(chain, array, error)) return -1;
+        if (array->selected < 0 || array->selected >= (int64_t) array->size) {
+            error = "the sampler chain chose no token; it must end in greedy, dist or another that does";
             return -1;
         }
+        return array->data[array->selected].id;
     }
 
     std::string current_exception_message() {
@@ -160,7 +172,9 @@ cdef extern from *:
     void (*call_custom_apply)(void * object, llama_token_data_array * array, string & error) noexcept nogil
     void (*call_custom_accept)(void * object, llama_token token, string & error) noexcept nogil
     void (*call_custom_free)(void * object) noexcept nogil
-    llama_token apply_and_accept(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
+    cbool apply_sampler(llama_sampler * sampler, llama_token_data_array * array, string & error) noexcept nogil
+    cbool accept_token(llama_sampler * sampler, llama_token token, string & error) noexcept nogil
+    llama_token apply_chain(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
 
 
 cdef class Model

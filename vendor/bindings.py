@@ -1,7 +1,7 @@
 """Write llama_cpp/llama_cpp.py, the ctypes declarations of llama.h: `python vendor/bindings.py`.
 
-Every declaration of llama.h becomes Python in its place. Of ggml's headers only what llama.h mentions is written, before
-all else; ggml's structs, and those that llama.h does not define, are addresses.
+Every declaration of llama.h becomes Python in its place. Before them comes what llama.h mentions of ggml's headers.
+Structs of ggml, and those that llama.h does not define, are addresses.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ HEAD = '''\
 
 Written by vendor/bindings.py from llama.h, which says what each name means; do not edit.
 
-Addresses of models, contexts and the like are ints; `Llama.model` and `Llama.ctx` are taken as such. Nothing is checked:
-a wrong argument ends the process.
+Addresses of models, contexts and the like are ints; `Llama.model` and `Llama.ctx` are taken as such. Nothing is
+checked: a wrong argument ends the process.
 """
-# ruff: noqa: D
+# ruff: noqa: D101, D103
 # mypy: disable-error-code="empty-body"
 
 from __future__ import annotations
@@ -44,10 +44,15 @@ from .compat.lowlevel import llama_log_set as llama_log_set
 if TYPE_CHECKING:
     from .compat.lowlevel import Address, Callback, Characters, Elements, Pointer
 
+# ggml
 '''
-# Names that llama-cpp-python adds.
 TAIL = """
+# llama-cpp-python's own names
 llama_token_p = POINTER(llama_token)
+llama_token_data_p = POINTER(llama_token_data)
+llama_token_data_array_p = POINTER(llama_token_data_array)
+llama_logit_bias_p = POINTER(llama_logit_bias)
+llama_sampler_p = llama_sampler_p_ctypes = POINTER(llama_sampler)
 llama_log_callback = ggml_log_callback
 LLAMA_MAX_DEVICES = llama_max_devices()
 """
@@ -63,28 +68,43 @@ UNION = re.compile(r"union\s*\{(.*)\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Type:
-    """A C type: the expression that ctypes takes, and the annotations of a value that C returns and of an argument."""
+    """A C type in Python.
+
+    Attributes:
+        expression: what ctypes takes for it.
+        value: the annotation of a field, and of what a function returns.
+        argument: the annotation of an argument.
+        element: the annotation of what a pointer to it points to; `expression` by default.
+    """
 
     expression: str
     value: str
     argument: str
+    element: str = ""
 
     def pointer(self) -> Type:
         """Return the type of a pointer to this one."""
-        return Type(f"POINTER({self.expression})", f"Pointer[{self.expression}]", f"Elements[{self.expression}]")
+        element = self.element or self.expression
+        pointer = f"Pointer[{element}]"
+        return Type(f"POINTER({self.expression})", pointer, f"Elements[{element}]", pointer)
 
 
 ADDRESS = Type("c_void_p", "int | None", "Address")
 CHARACTERS = Type("c_char_p", "bytes | None", "Characters")
 ENUM = Type("c_int", "int", "int")
-INTEGERS = ["int8_t", "int32_t", "int64_t", "uint8_t", "uint32_t", "uint64_t", "size_t", "int"]
 KNOWN = {
+    # Under a name with _p: what a pointer to the type is, where that is not ctypes's POINTER.
     "void": Type("None", "None", "None"),
+    "void_p": ADDRESS,
+    "char_p": CHARACTERS,
     "bool": Type("c_bool", "bool", "bool"),
     "char": Type("c_char", "bytes", "bytes"),
     "float": Type("c_float", "float", "float"),
     "double": Type("c_double", "float", "float"),
-    **{name: Type("c_" + name.removesuffix("_t"), "int", "int") for name in INTEGERS},
+    "int": Type("c_int", "int", "int"),
+    **{
+        f"{name}_t": Type(f"c_{name}", "int", "int") for name in ("int8", "int32", "int64", "uint8", "uint32", "uint64")
+    },
     "size_t": Type("c_size_t", "int", "int"),
     # It returns a struct of ggml by value, which a Python function can't do through ctypes.
     "ggml_opt_get_optimizer_params": ADDRESS,
@@ -106,7 +126,7 @@ def statements(header: Path) -> Iterator[str]:
 
 
 def declared_name(statement: str) -> str:
-    """Return the name that a constant, an enum or a typedef introduces; of anything else, some word of it."""
+    """Return the name that a constant, an enum or a typedef introduces."""
     if match := STRUCT_OR_ENUM.fullmatch(statement):
         return match[2]
     if statement.startswith("#"):
@@ -145,7 +165,7 @@ class Writer:
 
     def require(self, name: str) -> None:
         """Write a declaration of ggml, unless that has been done."""
-        if statement := self.ggml.pop(name, None):
+        if name not in self.types and (statement := self.ggml.pop(name, None)):
             self.ggml_lines += self.declare(statement)
 
     def enum(self, name: str, body: str) -> list[str]:
@@ -164,7 +184,7 @@ class Writer:
         if name not in self.announced:
             return self.opaque(f"{name}_p")
         self.types[name] = Type(name, name, name)
-        return [f"class {name}(Structure): ...", f"{name}_p = POINTER({name})", f"{name}_p_ctypes = POINTER({name})"]
+        return [f"class {name}(Structure): ..."]
 
     def opaque(self, name: str) -> list[str]:
         """Return a kind of address: its Python type, and ctypes's."""
@@ -191,7 +211,7 @@ class Writer:
         lines = [*before, f"class {name}({base}):"]
         lines += [f"    {key}: {type_.value}" for key, type_ in fields.items()]
         lines += ['    _anonymous_ = ("value",)'] * ("value" in fields)
-        return [*lines, f"    _fields_ = [{pairs}]", f"{name}_p = POINTER({name})"]
+        return [*lines, f"    _fields_ = [{pairs}]"]
 
     def typedef(self, text: str) -> list[str]:
         """Return a callback type, a kind of address, or another name for a type."""
@@ -208,7 +228,7 @@ class Writer:
         types = [self.type_of(result), *self.parameters(parameters).values()]
         if types[0].expression.startswith("POINTER"):
             types[0] = ADDRESS  # as which alone a Python function can return it through ctypes
-        self.types[name] = Type(name, "Callback", "Callback")
+        self.types[name] = Type(name, "Callback", "Callback", "Callback")
         return [f"{name} = CFUNCTYPE({', '.join(type_.expression for type_ in types)})"]
 
     def function(self, statement: str) -> list[str]:
@@ -254,9 +274,8 @@ class Writer:
         self.require(name)
         n_stars = text.count("*")
         type_ = self.types.get(name)
-        if n_stars and (type_ is None or name in ("void", "char")):
-            pointers = {"void": ADDRESS, "char": CHARACTERS}
-            type_ = self.types.get(f"{name}_p") or pointers.get(name, ADDRESS)
+        if n_stars and (type_ is None or f"{name}_p" in self.types):
+            type_ = self.types.get(f"{name}_p", ADDRESS)
             n_stars -= 1
         if type_ is None:
             raise ValueError(f"not understood: {text}")
@@ -269,10 +288,15 @@ def generate() -> str:
     """Return the text of llama_cpp/llama_cpp.py."""
     declarations = list(statements(LLAMA_H))
     defined = {match[2] for match in map(STRUCT_OR_ENUM.fullmatch, declarations) if match and match[1] == "struct"}
-    ggml = {declared_name(text): text for header in sorted(GGML_INCLUDE.glob("g*.h")) for text in statements(header)}
+    ggml = {
+        declared_name(text): text
+        for header in sorted(GGML_INCLUDE.glob("g*.h"))
+        for text in statements(header)
+        if re.match(r"#|enum\b|typedef\b[^{]*$", text)
+    }
     writer = Writer({name for name in defined if f"struct {name}" in declarations}, ggml)
     lines = [line for declaration in declarations for line in writer.declare(declaration)]
-    text = "\n".join([HEAD, *writer.ggml_lines, *lines, TAIL])
+    text = "\n".join([HEAD, *writer.ggml_lines, "\n# llama.h", *lines, TAIL])
     ruff = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(OUTPUT), "-"]
     return subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     # Arguments, wider than what C returns: whatever ctypes converts.
     Address: TypeAlias = "int | c_void_p | HasAddress | None"
     Characters: TypeAlias = bytes | c_char_p | Array[ctypes.c_char] | None
-    Elements: TypeAlias = Array[_T] | _Pointer[_T] | _CArgObject | None
+    Elements: TypeAlias = Array[_T] | _Pointer[_T] | _T | _CArgObject | None
 
 _Declared = TypeVar("_Declared", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ def llama_log_set(log_callback: Callback | None, user_data: Address, /) -> None:
     what `llama_log_get` returns, bring the logger back, and so does `llama_cpp.reset_logging`.
     """
     installed = c_void_p()
-    _lib.llama_log_get(ctypes.byref(installed), ctypes.byref(c_void_p()))
+    _lib["llama_log_get"](ctypes.byref(installed), ctypes.byref(c_void_p()))
     if not log_callback or ctypes.cast(log_callback, c_void_p).value == installed.value:
         logs.reset_logging()
         return

@@ -11,6 +11,7 @@ cdef enum Finish:
     END_OF_GENERATION
     STOP_TOKEN
     STOP_TEXT
+    COMPLETE    # a constraint allows nothing more
     MAX_TOKENS
     CONTEXT_FULL
     SCORED      # nothing was to be generated
@@ -18,7 +19,7 @@ cdef enum Finish:
     TIMED_OUT
     FAILED
 
-FINISH_REASONS = (None, "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error")
+FINISH_REASONS = (None, "stop", "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error")
 
 cdef enum:
     MIN_SHARED = 16     # fewer common tokens are computed again rather than copied
@@ -37,6 +38,8 @@ cdef cppclass Slot:
     string error                    # why it failed
     llama_sampler * chain           # owned by the Sampler in DecodeLoop.samplers
     cbool plain_greedy
+    llama_sampler * grammar         # that every token must satisfy, owned by DecodeLoop.grammars; NULL: none
+    cbool constrained               # there is a Python constraint, in DecodeLoop.constraints
     vector[llama_token] tokens      # prompt and generation; what the memory holds is a prefix of it
     int n_past                      # length of that prefix
     int n_plain                     # length of the part of it that was computed from the tokens before it as they are
@@ -103,6 +106,9 @@ cdef class DecodeLoop:
     cdef list samplers              # keeps the chains that the slots point to alive
     cdef list processors            # callables, None for slots without
     cdef list failures              # what they raised
+    cdef list grammars              # Samplers that hold the slots' grammars, None for slots without
+    cdef list constraints           # objects that allow and accept tokens, None for slots without
+    cdef vector[uint32_t] allowed   # a bit for each token that a constraint allows
     cdef list loras                 # (LoraAdapter, scale)s of each slot in use, held strongly
     cdef list lora_keys             # the same as (id, scale)s, of each slot's sequence in memory
     cdef int active_lora            # number of the set that the context has
@@ -137,6 +143,9 @@ cdef class DecodeLoop:
         self.samplers = [None] * context.n_seq_max
         self.processors = [None] * context.n_seq_max
         self.failures = [None] * context.n_seq_max
+        self.grammars = [None] * context.n_seq_max
+        self.constraints = [None] * context.n_seq_max
+        self.allowed.resize((context.vocab.n_tokens + 31) // 32)
         self.loras = [()] * context.n_seq_max
         self.lora_keys = [()] * context.n_seq_max
         self.recurrent = context.model.is_recurrent()
@@ -174,7 +183,7 @@ cdef class DecodeLoop:
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
         int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint append = False,
         bint share = False, double timeout = 0.0, processor = None, scores = None, int max_draft = 0, loras = (),
-        int n_keep = -1,
+        int n_keep = -1, Sampler grammar = None, constraint = None,
     ) -> int:
         """Begin a generation in a free slot.
 
@@ -198,6 +207,11 @@ cdef class DecodeLoop:
             loras: (LoraAdapter, scale)s to compute with.
             n_keep: when the sequence is full, go on after dropping the older half of what follows its first n_keep
                 tokens; -1 ends the generation instead.
+            grammar: a chain of nothing but a grammar, which every token must satisfy; a token is chosen first and the
+                others are looked at only if the grammar rejects it.
+            constraint: likewise an object with the methods `allows(token) -> bool`, `mask(address, n_bytes)`, which sets
+                a bit for each token that is allowed, `accept(token) -> list[int]`, which returns the tokens that must
+                follow, and `stopped() -> bool`, whether nothing more is allowed.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -211,6 +225,8 @@ cdef class DecodeLoop:
             raise LlamaError(f"slot {index} is in use")
         if not sampler.chooses:
             raise ValidationError("the sampler chain must end in one that chooses a token")
+        if grammar is not None and grammar.vocab.ptr != vocab.ptr:
+            raise ValidationError("the grammar was made for another model")
         if sampler.vocab.ptr != vocab.ptr:
             raise ValidationError("the sampler was made for another model")
         copy_tokens(tokens, vocab.n_tokens, ids)
@@ -281,7 +297,13 @@ cdef class DecodeLoop:
         slot.t_start_us = ggml_time_us()
         slot.deadline_us = slot.t_start_us + <int64_t> (timeout * 1e6) if timeout > 0.0 else 0
         slot.t_first_us = slot.t_end_us = 0
+        slot.grammar = NULL
+        if grammar is not None:
+            slot.grammar = grammar.chain
+        slot.constrained = constraint is not None
         self.samplers[index] = sampler
+        self.grammars[index] = grammar
+        self.constraints[index] = constraint
         self.loras[index] = tuple(loras)
         for i in range(max(0, slot.n_prompt - sampler.n_recent), slot.n_prompt):
             if slot.tokens[i] == UNKNOWN:
@@ -689,7 +711,10 @@ cdef class DecodeLoop:
         cdef int n = <int> slot.draft.size(), i = 0
         if n == 0:
             return 0
-        while i < n and slot.phase == RUNNING and slot.tokens.back() == slot.draft[i]:
+        # A constraint may have added tokens of its own, which no guess can stand for.
+        while i < n and slot.phase == RUNNING and <int> slot.tokens.size() == slot.n_past + 1 and (
+            slot.tokens.back() == slot.draft[i]
+        ):
             i += 1
             slot.n_accepted += 1
             slot.n_past += 1
@@ -721,10 +746,19 @@ cdef class DecodeLoop:
                     return 0
             row = <const float *> slot.scores.buf
         token = choose(row, slot.chain, slot.plain_greedy, self.candidates, slot.error)
+        if token >= 0 and slot.grammar != NULL and not grammar_allows(slot.grammar, token, slot.error):
+            token = choose(row, slot.chain, False, self.candidates, slot.error, NULL, slot.grammar)
+        elif token >= 0 and slot.constrained:
+            token = self.constrain(slot, row, token)
         if slot.t_first_us == 0:
             slot.t_first_us = ggml_time_us()
+        if token >= 0 and not slot.plain_greedy and not accept_token(slot.chain, token, slot.error):
+            token = -1
+        if token >= 0 and slot.grammar != NULL and not accept_token(slot.grammar, token, slot.error):
+            token = -1
         if token < 0:
-            self.end(slot, FAILED)
+            if slot.phase == RUNNING:
+                self.end(slot, FAILED)
             return 0
         if llama_vocab_is_eog(vocab, token):
             slot.stop_hit = token
@@ -737,10 +771,17 @@ cdef class DecodeLoop:
                 return 0
         if slot.n_top >= 0:
             self.score(slot, slot.row, token)
+        self.say(slot, token)
+        if slot.constrained and (slot.phase == RUNNING or slot.finish == MAX_TOKENS):
+            self.follow(slot, token)
+        return 0
+
+    cdef int say(self, Slot * slot, llama_token token) except -1 nogil:
+        """Append a token to what a slot has generated."""
         slot.tokens.push_back(token)
         slot.generated.push_back(token)
         if self.speaks:
-            append_piece(vocab, token, False, slot.text)
+            append_piece(self.context.vocab.ptr, token, False, slot.text)
         slot.ends.push_back(<uint32_t> slot.text.size())
         if self.find_stop(slot):
             self.end(slot, STOP_TEXT)
@@ -748,20 +789,62 @@ cdef class DecodeLoop:
             self.end(slot, MAX_TOKENS if slot.limited else CONTEXT_FULL)
         return 0
 
+    cdef llama_token constrain(self, Slot * slot, const float * row, llama_token token) noexcept nogil:
+        """Return a token that a slot's constraint allows: the one that was chosen, or else one of those that it does."""
+        with gil:
+            try:
+                constraint = self.constraints[slot.seq_id]
+                if constraint.allows(token):
+                    return token
+                constraint.mask(<size_t> self.allowed.data(), self.allowed.size() * sizeof(uint32_t))
+            except BaseException as error:
+                self.fail(slot, error, "a constraint")
+                return -1
+        return choose(row, slot.chain, False, self.candidates, slot.error, self.allowed.data())
+
+    cdef int follow(self, Slot * slot, llama_token token) except -1 nogil:
+        """Tell a slot's constraint of a token, and append what must follow it without sampling that."""
+        cdef vector[llama_token] forced
+        cdef cbool stopped = False
+        with gil:
+            try:
+                constraint = self.constraints[slot.seq_id]
+                # Rows of logits, and guesses, belong to tokens that are sampled one by one.
+                forced = constraint.accept(token)
+                stopped = constraint.stopped()
+            except BaseException as error:
+                self.fail(slot, error, "a constraint")
+                return 0
+        for token in forced:
+            if slot.phase != RUNNING:
+                return 0
+            if not slot.plain_greedy and not accept_token(slot.chain, token, slot.error):
+                self.end(slot, FAILED)
+                return 0
+            self.say(slot, token)
+        if stopped and (slot.phase == RUNNING or slot.finish == MAX_TOKENS):
+            self.end(slot, COMPLETE)
+        return 0
+
+    cdef void fail(self, Slot * slot, error, str what) noexcept:
+        """End a slot for what a Python callback of it raised."""
+        if isinstance(error, Exception):
+            self.failures[slot.seq_id] = error
+            slot.error.assign(f"{what} raised {type(error).__name__}: {error}".encode("utf-8", "replace"))
+            self.end(slot, FAILED)
+            return
+        # For the caller of run(), once the other slots have had their turn.
+        PyErr_SetObject(type(error), error)
+        keep_error(&self.context.interrupt)
+        self.end(slot, CANCELLED)
+
     cdef bint process(self, Slot * slot, const float * row) except -1:
         """Let a slot's Python processor change a copy of its logits; tell whether the slot goes on."""
         memcpy(slot.scores.buf, row, slot.scores.len)
         try:
             self.processors[slot.seq_id](slot.tokens)
-        except Exception as error:
-            self.failures[slot.seq_id] = error
-            slot.error.assign(f"a logits processor raised {type(error).__name__}: {error}".encode("utf-8", "replace"))
-            self.end(slot, FAILED)
         except BaseException as error:
-            # For the caller of run(), once the other slots have had their turn.
-            PyErr_SetObject(type(error), error)
-            keep_error(&self.context.interrupt)
-            self.end(slot, CANCELLED)
+            self.fail(slot, error, "a logits processor")
         return slot.phase == RUNNING
 
     cdef cbool find_stop(self, Slot * slot) noexcept nogil:
@@ -1240,7 +1323,9 @@ cdef class DecodeLoop:
         if slot.scores.buf != NULL:
             PyBuffer_Release(&slot.scores)
             slot.scores.buf = NULL
+        slot.grammar = NULL
         self.samplers[index] = self.processors[index] = self.failures[index] = None
+        self.grammars[index] = self.constraints[index] = None
         self.loras[index] = ()
         return outcome
 

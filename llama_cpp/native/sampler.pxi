@@ -274,6 +274,8 @@ cdef class Sampler:
                 token = choose(
                     llama_get_logits_ith(context.ptr, index), self.chain, self.plain_greedy, candidates, error
                 )
+                if token >= 0 and not accept_token(self.chain, token, error):
+                    token = -1
         finally:
             context.leave()
         if token < 0:
@@ -321,35 +323,81 @@ call_custom_free = custom_free_impl
 
 
 cdef llama_token choose(
-    const float * row, llama_sampler * chain, bint plain_greedy, vector[llama_token_data] & candidates, string & error
+    const float * row, llama_sampler * chain, bint plain_greedy, vector[llama_token_data] & candidates, string & error,
+    const uint32_t * allowed = NULL, llama_sampler * grammar = NULL,
 ) noexcept nogil:
-    """Choose and accept a token from a row of logits, which stays as it is: samplers work on a copy in `candidates`.
+    """Choose a token from a row of logits, which stays as it is: samplers work on a copy in `candidates`.
 
-    Returns -1 with the reason in `error` if there is no row, or the chain fails.
+    Args:
+        row: the logits.
+        chain: samplers of which the last one chooses; they are not told what they chose.
+        plain_greedy: whether the chain is the argmax and nothing else.
+        candidates: room for the vocabulary.
+        error: the reason, if there is no row, the chain fails, or nothing is allowed.
+        allowed: a bit for each token that may be chosen; NULL allows all.
+        grammar: a grammar that decides it; NULL allows all.
+
+    Returns:
+        The token, -1 if there is none.
     """
     cdef llama_token_data * data = candidates.data()
     cdef llama_token_data_array array
     cdef int n = <int> candidates.size()
+    cdef int size = 0
     cdef llama_token token
     if row == NULL:
         error.assign(b"the last decode computed no logits there")
         return -1
-    if plain_greedy:
+    if plain_greedy and allowed == NULL and grammar == NULL:
         token = argmax(row, n)
     else:
         for token in range(n):
-            data[token].id = token
-            data[token].logit = row[token]
-            data[token].p = 0
+            if allowed == NULL or (allowed[token >> 5] >> (token & 31)) & 1:
+                data[size].id = token
+                data[size].logit = row[token]
+                data[size].p = 0
+                size += 1
         array.data = data
-        array.size = n
+        array.size = size
         array.selected = -1
         array.sorted = False
-        token = apply_and_accept(chain, &array, error)
+        if grammar != NULL:
+            keep_allowed(grammar, &array, error)
+        if array.size == 0:
+            error.assign(b"the grammar allows no token of the vocabulary here")
+            return -1
+        token = apply_chain(chain, &array, error)
     if token >= 0 and isnan(row[token]):
         error.assign(b"the model computed NaN logits; its file or the type of the KV cache is at fault")
         return -1
     return token
+
+
+cdef void keep_allowed(llama_sampler * grammar, llama_token_data_array * array, string & error) noexcept nogil:
+    """Remove the candidates that a grammar rejects."""
+    cdef size_t i, n = 0
+    if not apply_sampler(grammar, array, error):
+        array.size = 0
+        return
+    for i in range(array.size):
+        if array.data[i].logit != -INFINITY:
+            array.data[n] = array.data[i]
+            n += 1
+    array.size = n
+
+
+cdef bint grammar_allows(llama_sampler * grammar, llama_token token, string & error) noexcept nogil:
+    """Tell whether a grammar accepts a token next."""
+    cdef llama_token_data one
+    cdef llama_token_data_array array
+    one.id = token
+    one.logit = 1.0
+    one.p = 0.0
+    array.data = &one
+    array.size = 1
+    array.selected = -1
+    array.sorted = False
+    return apply_sampler(grammar, &array, error) and one.logit != -INFINITY
 
 
 cdef llama_token argmax(const float * row, int n) noexcept nogil:

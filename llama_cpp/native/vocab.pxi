@@ -64,6 +64,18 @@ cdef class Vocab:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
 
+    def pieces(self) -> list[bytes]:
+        """Return the text of every token, b"" for those that have none (llama_token_to_piece)."""
+        cdef string text
+        cdef int token
+        self.alive()
+        found = []
+        for token in range(self.n_tokens):
+            text.clear()
+            append_piece(self.ptr, token, False, text)
+            found.append(<bytes> text)
+        return found
+
     def detokenize(self, tokens, bint remove_special, bint unparse_special) -> bytes:
         """Turn token ids into text (llama_detokenize).
 

@@ -1,0 +1,141 @@
+"""What the decode loop asks of a grammar that is not llama.cpp's own: llguidance, over a model's vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ValidationError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+LONGEST_PIECE = 64  # bytes of a token that the approximate tokenizer looks for
+
+
+class Vocabulary:
+    """A model's tokens, as llguidance wants them; made once for each model.
+
+    Args:
+        pieces: text of each token, b"" for those that have none.
+        eog: ids of the tokens that end a generation.
+        tokenize: text as bytes -> token ids, without special tokens.
+    """
+
+    def __init__(
+        self, pieces: Sequence[bytes], eog: Collection[int], tokenize: Callable[[bytes], list[int]]
+    ) -> None:
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        self.eos_token_id = min(eog, default=0)
+        self.bos_token_id = None
+        self.tokens = [piece if token not in eog else b"<eog>" for token, piece in enumerate(pieces)]
+        self.special_token_ids = [token for token, piece in enumerate(pieces) if not piece or token in eog]
+        self.eog = frozenset(eog)
+        self._tokenize = tokenize
+        self._ids: dict[bytes, int] = {}
+        self.native: LLTokenizer = LLTokenizer(
+            TokenizerWrapper(self), n_vocab=len(pieces), eos_token=sorted(eog) or [self.eos_token_id]
+        )
+
+    def __call__(self, text: bytes) -> list[int]:
+        """Tokenize a text the way the model would write it."""
+        tokens = self._tokenize(text)
+        if b"".join(self.tokens[token] for token in tokens) == text:
+            return tokens
+        return self._greedy(text)  # SentencePiece puts a space before a text
+
+    def _greedy(self, text: bytes) -> list[int]:
+        if not self._ids:
+            self._ids = {piece: token for token, piece in enumerate(self.tokens) if token not in self.eog}
+        tokens, start = [], 0
+        while start < len(text):
+            for end in range(min(len(text), start + LONGEST_PIECE), start, -1):
+                if text[start:end] in self._ids:
+                    tokens.append(self._ids[text[start:end]])
+                    start = end
+                    break
+            else:
+                start += 1
+        return tokens
+
+
+class Constraint:
+    """Holds one generation to a grammar.
+
+    Args:
+        vocabulary: of the model.
+        grammar: in llguidance's own format.
+        trigger: text after which the grammar begins; None is at once.
+        fast_forward: let `accept` return what must follow.
+
+    Raises:
+        ValidationError: if llguidance refuses the grammar.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, grammar: str, *, trigger: bytes | None = None, fast_forward: bool = True
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._matcher = _matcher(vocabulary, grammar)
+        self._trigger = trigger
+        self._tail = b""  # the last bytes of the text, where a trigger is waited for
+        self._fast_forward = fast_forward
+
+    def allows(self, token: int) -> bool:
+        """Tell whether a token may come next."""
+        if self._trigger is not None:
+            rest = self._after_trigger(token)
+            return rest is None or self._fits(rest)
+        if token in self._vocabulary.eog:
+            return bool(self._matcher.is_accepting())
+        return bool(self._matcher.validate_tokens([token]) == 1)
+
+    def mask(self, address: int, n_bytes: int) -> None:
+        """Set a bit, at an address, for each token that may come next; the vocabulary is padded to 32 tokens."""
+        self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
+
+    def accept(self, token: int) -> list[int]:
+        """Note that a token was chosen, and return those that must follow it, which count as chosen too."""
+        if self._trigger is not None:
+            rest = self._after_trigger(token)
+            if rest is None:
+                self._tail = (self._tail + self._vocabulary.tokens[token])[-len(self._trigger) :]
+                return []
+            self._trigger = None
+            tokens = self._vocabulary(rest)
+        else:
+            tokens = [token]
+        self._consume(tokens)
+        forced = list(self._matcher.compute_ff_tokens()) if self._fast_forward else []
+        forced = [one for one in forced if one not in self._vocabulary.eog]
+        self._consume(forced)
+        return forced
+
+    def stopped(self) -> bool:
+        """Tell whether the text is complete, and nothing may follow."""
+        return self._trigger is None and bool(self._matcher.is_stopped())
+
+    def _consume(self, tokens: list[int]) -> None:
+        if tokens and not self._matcher.consume_tokens(tokens):
+            raise ValidationError(f"the grammar failed: {self._matcher.get_error()}")
+
+    def _after_trigger(self, token: int) -> bytes | None:
+        """Return what a token adds after the trigger, None if that is not complete with it."""
+        assert self._trigger is not None
+        text = self._tail + self._vocabulary.tokens[token]
+        found = text.find(self._trigger)
+        return None if found < 0 else text[found + len(self._trigger) :]
+
+    def _fits(self, text: bytes) -> bool:
+        tokens = self._vocabulary(text)
+        return bool(self._matcher.validate_tokens(tokens) == len(tokens))
+
+
+def _matcher(vocabulary: Vocabulary, grammar: str) -> LLMatcher:
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(vocabulary.native, grammar, log_level=0)
+    if matcher.is_error():
+        raise ValidationError(f"llguidance refuses the grammar: {matcher.get_error()}")
+    return matcher

@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
-.PHONY: demo test check bench build clean
+.PHONY: demo test check bench bindings build clean
 
 demo: build
 	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
@@ -25,6 +25,10 @@ bench: build
 	&& $(BIN)/cmake -DLLAMA_CPP_CYTHON_BENCH=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $$folder \
 	&& $(BIN)/cmake --build $$folder --target llama-bench llama-batched-bench llama-server llama-quantize
 	$(BIN)/python -m benchmarks
+
+# The ctypes declarations of llama.h, anew from the vendored header.
+bindings: build
+	$(BIN)/python vendor/bindings.py
 
 build: .venv/built
 

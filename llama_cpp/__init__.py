@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from ._core import shutdown
 from ._core import system_info as print_system_info
 from .config import LlamaConfig, SamplingParams
@@ -16,11 +19,15 @@ from .errors import (
     ContextFullError,
     GenerationError,
     GenerationTimeoutError,
+    GrammarError,
     LlamaError,
     ModelLoadError,
+    TemplateError,
+    UnsupportedSchemaError,
     ValidationError,
 )
 from .files import quantize, read_metadata
+from .grammar.grammar import LlamaGrammar
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
 from .lora import LoraAdapter
@@ -34,14 +41,18 @@ __all__ = [
     "GenerationError",
     "GenerationResult",
     "GenerationTimeoutError",
+    "GrammarError",
     "Llama",
     "LlamaConfig",
     "LlamaError",
+    "LlamaGrammar",
     "LoraAdapter",
     "ModelLoadError",
     "SamplingParams",
     "Session",
+    "TemplateError",
     "TextLogprobs",
+    "UnsupportedSchemaError",
     "ValidationError",
     "__version__",
     "disable_logging",
@@ -54,7 +65,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
+    # Names of llama.h, which llama-cpp-python has here too; few programs need them.
+    if name == "llama_cpp" or name.lower().startswith(("llama_", "ggml_", "gguf_")):
+        lowlevel = importlib.import_module(".llama_cpp", __name__)
+        return lowlevel if name == "llama_cpp" else getattr(lowlevel, name)
     # importlib.metadata takes longer to import than the rest of the package together.
     if name == "__version__":
         from importlib.metadata import version

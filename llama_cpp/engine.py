@@ -32,6 +32,7 @@ from .errors import (
     ModelLoadError,
     ValidationError,
 )
+from .grammar.constraint import Constraint, Vocabulary
 from .types import CompletionLogprobs, GenerationResult, Timings, Usage
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from typing_extensions import Self
+
+    from .grammar.grammar import LlamaGrammar
 
 logger = logging.getLogger("llama_cpp")
 
@@ -79,6 +82,7 @@ class Request:
         loras: adapters to compute with, and their scales.
         overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
         n_keep: tokens at its beginning that stay when others are left out.
+        grammar: what the text is held to.
     """
 
     tokens: list[int]
@@ -99,6 +103,7 @@ class Request:
     loras: tuple[tuple[_core.LoraAdapter, float], ...] = ()
     overflow: str = "error"
     n_keep: int = 0
+    grammar: LlamaGrammar | None = None
     slot: int | None = None
 
 
@@ -582,6 +587,7 @@ class Engine:
             max_draft=request.draft_tokens,
             loras=request.loras,
             n_keep=request.n_keep if request.overflow == "shift" else -1,
+            **self._constraining(request),
             **self._processing(request.processors),
         )
 
@@ -608,6 +614,27 @@ class Engine:
                     scores[:] = changed
 
         return {"processor": process, "scores": scores}
+
+    def _constraining(self, request: Request) -> dict[str, Any]:
+        """Make arguments for DecodeLoop.start of a request's grammar."""
+        grammar = request.grammar
+        if grammar is None:
+            return {}
+        if grammar.llguidance is not None:
+            one_by_one = request.logprobs is not None or request.draft_tokens > 0 or bool(request.processors)
+            trigger = None if grammar.trigger is None else grammar.trigger.encode()
+            vocabulary = vocabulary_of(self._context.model)
+            constraint = Constraint(vocabulary, grammar.llguidance, trigger=trigger, fast_forward=not one_by_one)
+            return {"constraint": constraint}
+        sampler = _core.Sampler(self._vocab)
+        assert grammar.gbnf is not None
+        if grammar.trigger_patterns or grammar.trigger_tokens:
+            sampler.add_grammar_lazy_patterns(
+                grammar.gbnf, grammar.root, grammar.trigger_patterns, grammar.trigger_tokens
+            )
+        else:
+            sampler.add_grammar(grammar.gbnf, grammar.root)
+        return {"grammar": sampler}
 
     def _check_size(self, request: Request, n_tokens: int) -> None:
         n_ctx = self._context.n_ctx_seq
@@ -739,6 +766,7 @@ class Engine:
             timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
             seed=request.seed,
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
+            matches_grammar=_matches(request.grammar, outcome),
             prompt_logprobs=[] if request.score_from is None else outcome["logprobs"],
         )
 
@@ -817,6 +845,36 @@ class Engine:
             if self._stepper is None and self._made_loop is not None:
                 self._dispatch(ClosedError("closed"))
             self._changed.notify_all()
+
+
+def _matches(grammar: LlamaGrammar | None, outcome: dict[str, Any]) -> bool | None:
+    """Tell whether a text is complete under its grammar: cut at max_tokens, or by a stop text, it may not be."""
+    if grammar is None or grammar.lazy:
+        return None
+    if outcome["finish_reason"] == "stop" and not outcome["stopped_by_text"] and not outcome["stop_token"]:
+        return grammar.exact or grammar.check(outcome["text"]) is None
+    return grammar.accepts(outcome["text"])
+
+
+_vocabularies: weakref.WeakKeyDictionary[_core.Model, Vocabulary] = weakref.WeakKeyDictionary()
+_vocabularies_lock = threading.Lock()
+
+
+def vocabulary_of(model: _core.Model) -> Vocabulary:
+    """Return a model's vocabulary for constraints, made when it is first asked for."""
+    with _vocabularies_lock:
+        if model not in _vocabularies:
+            vocab = model.vocab
+            eog = {token for token in range(vocab.n_tokens) if vocab.is_eog(token)}
+            # Through the model it would hold itself alive.
+            reference = weakref.ref(model)
+
+            def tokenize(text: bytes) -> list[int]:
+                alive = reference()
+                return [] if alive is None else alive.vocab.tokenize(text, False, False)
+
+            _vocabularies[model] = Vocabulary(vocab.pieces(), eog, tokenize)
+        return _vocabularies[model]
 
 
 def _check_memory(model: _core.Model, config: LlamaConfig) -> None:

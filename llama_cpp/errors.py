@@ -3,6 +3,9 @@
     LlamaError
     ├── ModelLoadError          also a ValueError; a file that can't be read, or a context that can't be made from it
     ├── ValidationError         also a ValueError; an argument that was refused before llama.cpp saw it
+    │   ├── GrammarError        .line, .column and .rule; a grammar that can't be parsed, or run
+    │   ├── TemplateError       a chat template that fails, or does not end
+    │   └── UnsupportedSchemaError  .keyword and .pointer; a JSON Schema that can't be enforced
     ├── ClosedError             a call on something that close() or shutdown() has released
     └── GenerationError         .text and .token_ids hold what was generated until then
         ├── ContextFullError    .n_tokens and .n_ctx; the request is larger than the context
@@ -34,6 +37,39 @@ class ModelLoadError(LlamaError, ValueError):
 
 class ValidationError(LlamaError, ValueError):
     """An argument has the wrong type, is out of range, or contradicts another one."""
+
+
+class GrammarError(ValidationError):
+    """A GBNF grammar can't be parsed, or llama.cpp could not run it.
+
+    Attributes:
+        line, column: where, from 1; 0 if it is no place in particular.
+        rule: name of the rule, "" outside of any.
+    """
+
+    def __init__(self, message: str, *, line: int = 0, column: int = 0, rule: str = "") -> None:
+        super().__init__(message)
+        self.line = line
+        self.column = column
+        self.rule = rule
+
+
+class TemplateError(ValidationError):
+    """A chat template fails, takes too long or writes too much."""
+
+
+class UnsupportedSchemaError(ValidationError):
+    """A JSON Schema says something that can't be enforced exactly.
+
+    Attributes:
+        keyword: which keyword it is.
+        pointer: JSON pointer of its place in the schema.
+    """
+
+    def __init__(self, message: str, *, keyword: str = "", pointer: str = "") -> None:
+        super().__init__(message)
+        self.keyword = keyword
+        self.pointer = pointer
 
 
 class ClosedError(LlamaError):

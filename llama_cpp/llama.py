@@ -43,6 +43,7 @@ from .engine import (
 )
 from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
 from .files import check_file, read_metadata
+from .grammar.grammar import LlamaGrammar
 from .lora import LoraAdapter
 from .session import Session
 from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
@@ -95,6 +96,9 @@ class RequestOptions(TypedDict, total=False):
             answer with finish_reason "length"; "truncate" leaves out the middle of such a prompt; "shift" does so too,
             and when the context is full drops the older half of it and goes on, which not every memory can do. How
             many tokens were left out is in the result's usage.
+        grammar: a LlamaGrammar that the text is held to. A token is chosen first, and the others are looked at only if
+            the grammar rejects it; an end-of-generation token is allowed when the text is complete. The result's
+            `matches_grammar` tells whether it came to that.
         n_keep: tokens at the beginning that "truncate" and "shift" always keep, half of the context at most; a BOS is
             kept anyway.
     """
@@ -105,6 +109,7 @@ class RequestOptions(TypedDict, total=False):
     lora: Lora
     overflow: Literal["error", "truncate", "shift"]
     n_keep: int
+    grammar: LlamaGrammar | None
 
 
 _OPTIONS = tuple(RequestOptions.__annotations__)
@@ -286,6 +291,11 @@ class Llama:
         return self._model
 
     @property
+    def ctx(self) -> _core.Context:
+        """The context that generates; ctypes takes it as the address of a llama_context."""
+        return self._require_engine().context
+
+    @property
     def _model(self) -> _core.Model:
         if self._closed:
             raise ClosedError("this Llama is closed")
@@ -332,7 +342,7 @@ class Llama:
             reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
                 second BOS, and only what is new is computed.
             **options: the fields of RequestOptions: `timeout`, `logits_processor`, `draft_tokens`, `lora`, `overflow`,
-                `n_keep`.
+                `n_keep`, `grammar`.
 
         Returns:
             The text. With logprobs, OpenAI's completion as a dict. With stream, an iterator of such texts or dicts;
@@ -805,7 +815,17 @@ class Llama:
             loras=self._check_lora(options.get("lora")),
             overflow=overflow,
             n_keep=n_keep,
+            grammar=self._check_grammar(options.get("grammar")),
         )
+
+    def _check_grammar(self, grammar: LlamaGrammar | None) -> LlamaGrammar | None:
+        if grammar is None:
+            return None
+        if not isinstance(grammar, LlamaGrammar):
+            raise ValidationError(f"grammar must be a LlamaGrammar, got {grammar!r}; make one with its from_* methods")
+        for token in grammar.trigger_tokens:
+            check_int("a trigger token", token, 0, self.n_vocab() - 1)
+        return grammar
 
     def _check_draft_tokens(self, draft_tokens: int | None) -> int:
         if draft_tokens is None:

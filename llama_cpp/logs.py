@@ -7,6 +7,7 @@ shown is up to the program's own logging configuration, and Python shows warning
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from . import _core
 from .config import check_known
@@ -53,6 +54,13 @@ def set_log_level(level: int | str) -> None:
     _chosen = native
     _core.set_log_sink(_emit, native)
     logger.setLevel(min(native, _SILENT) * 10)
+
+
+def set_callback(callback: Callable[[int, str], object]) -> None:
+    """Give every line, with ggml's number of its level, to a callback instead of the logger, until reset_logging."""
+    global _chosen
+    _chosen = _LEVELS["debug"]
+    _core.set_log_sink(callback, _chosen)
 
 
 def disable_logging() -> None:

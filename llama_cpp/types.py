@@ -127,6 +127,8 @@ class GenerationResult:
         timings: milliseconds.
         seed: seed of the random choices; giving it again repeats them.
         logprobs: of the generated tokens (and the prompt's, with echo), if they were asked for.
+        matches_grammar: whether the text is complete and valid under the grammar that it was held to; None where there
+            was none, or a lazy one.
         prompt_logprobs: natural logarithms of the probabilities of the prompt's tokens, where it was to be scored.
     """
 
@@ -138,6 +140,7 @@ class GenerationResult:
     timings: Timings
     seed: int
     logprobs: CompletionLogprobs | None = None
+    matches_grammar: bool | None = None
     prompt_logprobs: Sequence[float] = ()
 
 

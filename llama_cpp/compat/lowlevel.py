@@ -68,5 +68,4 @@ def llama_log_set(log_callback: Callback | None, user_data: Address, /) -> None:
         logs.reset_logging()
         return
     call = log_callback
-    logs.set_log_level("debug")  # so that a model's `verbose` does not put the logger in the callback's place
-    _core.set_log_sink(lambda level, line: call(level, line.encode() + b"\n", user_data), 0)
+    logs.set_callback(lambda level, line: call(level, line.encode() + b"\n", user_data))

@@ -22,9 +22,7 @@ class Vocabulary:
         tokenize: text as bytes -> token ids, without special tokens.
     """
 
-    def __init__(
-        self, pieces: Sequence[bytes], eog: Collection[int], tokenize: Callable[[bytes], list[int]]
-    ) -> None:
+    def __init__(self, pieces: Sequence[bytes], eog: Collection[int], tokenize: Callable[[bytes], list[int]]) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         self.eos_token_id = min(eog, default=0)

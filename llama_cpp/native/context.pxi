@@ -236,6 +236,11 @@ cdef class Context:
         self.alive()
         return <size_t> self.ptr
 
+    @property
+    def _as_parameter_(self) -> int:
+        """What ctypes passes on when the context is an argument."""
+        return self.address
+
     def decode(self, Batch batch not None):
         """Compute a batch (llama_decode).
 

@@ -1283,6 +1283,7 @@ cdef class DecodeLoop:
             finish_reason: "stop", "length", "cancelled", "timeout" or "error".
             stop_reason: index of the stop string, or id of the token, that ended it; None if neither did.
             stopped_by_text: whether stop_reason is such an index.
+            stop_token: whether a token of stop_tokens did.
             context_full: whether the context's size ended it.
             error: why it failed, "" if it did not.
             cause: what a logits processor raised, None if nothing.
@@ -1304,6 +1305,7 @@ cdef class DecodeLoop:
             "finish_reason": FINISH_REASONS[<int> slot.finish],
             "stop_reason": None if slot.stop_hit < 0 else slot.stop_hit,
             "stopped_by_text": slot.finish == STOP_TEXT,
+            "stop_token": slot.finish == STOP_TOKEN,
             "context_full": slot.finish == CONTEXT_FULL,
             "error": (<bytes> slot.error).decode("utf-8", "replace"),
             "cause": self.failures[index],

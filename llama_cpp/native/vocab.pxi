@@ -28,6 +28,12 @@ cdef class Vocab:
         return 0
 
     @property
+    def _as_parameter_(self) -> int:
+        """What ctypes passes on when the vocabulary is an argument: the address of the llama_vocab."""
+        self.alive()
+        return <size_t> self.ptr
+
+    @property
     def type(self) -> int:
         """Kind of tokenizer, a llama_vocab_type; 0 is none at all."""
         self.alive()

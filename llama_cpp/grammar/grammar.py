@@ -1,0 +1,243 @@
+"""LlamaGrammar: what a generation is held to."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import check_text
+from ..errors import ValidationError
+from .schema import Report, check_instance, compile_schema, schema_of
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a text is in a grammar's language, or is not.
+
+    Attributes:
+        accepted: whether it is.
+        offset: characters until the place where it leaves the language; the length of the text if it only ends early.
+        reason: what is wrong there, in words.
+    """
+
+    accepted: bool
+    offset: int
+    reason: str
+
+    def __bool__(self) -> bool:
+        return self.accepted
+
+
+@dataclass(frozen=True)
+class LlamaGrammar:
+    """A language that generated text must be in; made by one of the `from_*` methods.
+
+    It is a value: it can be compared, hashed, pickled, and used for any number of calls, threads and models.
+
+    Attributes:
+        gbnf: source in llama.cpp's own notation, None for other grammars.
+        root: its first rule.
+        llguidance: source in llguidance's notation, None for GBNF.
+        trigger_patterns: of a lazy GBNF grammar: regular expressions that start it (llama.cpp matches them at the
+            beginning of the text; the first group, or the whole match, is where the grammar begins).
+        trigger_tokens: likewise, token ids that do.
+        trigger: of a lazy llguidance grammar: the text after which it begins.
+        schema: JSON text of the schema that it was made of.
+        exact: whether every text that it accepts is valid; False is for schemas compiled with strict=False, whose texts
+            are validated when they are complete.
+    """
+
+    gbnf: str | None = None
+    root: str = "root"
+    llguidance: str | None = None
+    trigger_patterns: tuple[str, ...] = ()
+    trigger_tokens: tuple[int, ...] = ()
+    trigger: str | None = None
+    schema: str | None = None
+    exact: bool = True
+    _report: tuple[Report, ...] = dataclasses.field(default=(), repr=False)
+
+    @property
+    def lazy(self) -> bool:
+        """Whether text is free until something triggers the grammar."""
+        return self.trigger is not None or bool(self.trigger_patterns or self.trigger_tokens)
+
+    # -- making one ----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_string(
+        cls,
+        grammar: str,
+        root: str = "root",
+        *,
+        trigger_patterns: Sequence[str] = (),
+        trigger_tokens: Sequence[int] = (),
+    ) -> LlamaGrammar:
+        """Read a grammar in llama.cpp's GBNF.
+
+        Args:
+            grammar: the rules.
+            root: name of the rule that a text begins with.
+            trigger_patterns: make it lazy: text is free until it matches one of these regular expressions.
+            trigger_tokens: likewise, until one of these tokens is chosen.
+
+        Raises:
+            GrammarError: naming line, column and rule, for what llama.cpp could not parse, or not run.
+
+        Example:
+            >>> LlamaGrammar.from_string('root ::= "yes" | "no"').accepts("yes")
+            True
+        """
+        from . import gbnf
+
+        check_text("grammar", grammar)
+        gbnf.parse(grammar, root)
+        for pattern in trigger_patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValidationError(f"the trigger pattern {pattern!r} is no regular expression: {error}") from None
+        return cls(
+            gbnf=grammar, root=root, trigger_patterns=tuple(trigger_patterns), trigger_tokens=tuple(trigger_tokens)
+        )
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], root: str = "root") -> LlamaGrammar:
+        """Read a grammar in llama.cpp's GBNF from a file; see `from_string`."""
+        return cls.from_string(Path(path).read_text(encoding="utf-8"), root)
+
+    @classmethod
+    def from_json_schema(cls, schema: Any, *, whitespace: str | None = None, strict: bool = True) -> LlamaGrammar:
+        """Make a grammar whose texts are the JSON documents that a schema allows.
+
+        Args:
+            schema: a dict, a JSON text, a bool, a pydantic model or a dataclass type; draft 2020-12 or draft 7.
+            whitespace: regular expression of the whitespace that may stand between JSON tokens; "" allows none, None
+                leaves it to the model.
+            strict: refuse what can't be enforced exactly. If False, it is enforced as far as possible, and the finished
+                text is validated.
+
+        Raises:
+            UnsupportedSchemaError: with `.keyword` and `.pointer`, for what can't be enforced.
+            ValidationError: if it is no valid schema.
+        """
+        value = schema_of(schema)
+        compiled = compile_schema(value, whitespace=whitespace, strict=strict)
+        text = json.dumps(value, ensure_ascii=False)
+        return cls(llguidance=compiled.grammar, schema=text, exact=compiled.exact, _report=compiled.report)
+
+    @classmethod
+    def from_regex(cls, pattern: str) -> LlamaGrammar:
+        r"""Make a grammar whose texts match a regular expression as a whole.
+
+        Args:
+            pattern: in the syntax of Rust's `regex`, without anchors and look-around; `.` is no newline.
+
+        Raises:
+            ValidationError: if it is no such expression.
+        """
+        from llguidance import LLMatcher
+
+        check_text("pattern", pattern)
+        return cls(llguidance=_checked(LLMatcher.grammar_from_regex(pattern), f"the pattern {pattern!r}"))
+
+    @classmethod
+    def from_choices(cls, choices: Sequence[str]) -> LlamaGrammar:
+        """Make a grammar whose texts are the given ones.
+
+        Raises:
+            ValidationError: if there are none, or one is no str or empty.
+        """
+        from llguidance import LLMatcher
+
+        if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
+            raise ValidationError(f"choices must be a list of texts, got {choices!r}")
+        for index, choice in enumerate(choices):
+            if not check_text(f"choices[{index}]", choice):
+                raise ValidationError(f"choices[{index}] is an empty text")
+        lark = "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
+        return cls(llguidance=_checked(LLMatcher.grammar_from_lark(lark), "the list of choices"))
+
+    @classmethod
+    def from_lark(cls, source: str) -> LlamaGrammar:
+        """Make a grammar of llguidance's variant of Lark.
+
+        Raises:
+            ValidationError: if llguidance refuses it.
+        """
+        from llguidance import LLMatcher
+
+        check_text("source", source)
+        return cls(llguidance=_checked(LLMatcher.grammar_from_lark(source), "the Lark grammar"))
+
+    # -- asking it -----------------------------------------------------------------------------------------------------
+
+    def accepts(self, text: str) -> bool:
+        """Tell whether a complete text is in the language; needs no model."""
+        return self.explain(text).accepted
+
+    def explain(self, text: str) -> Explanation:
+        """Tell whether a complete text is in the language and, if not, where and why it leaves it; needs no model."""
+        data = check_text("text", text) if "\0" not in text else text.encode()
+        if self.gbnf is not None:
+            from . import gbnf
+
+            return Explanation(*gbnf.parse(self.gbnf, self.root).explain(text))
+        matcher, tokens = _byte_matcher(self.llguidance or ""), list(data)
+        n_taken = matcher.try_consume_tokens(tokens)
+        if n_taken < len(tokens):
+            offset = len(data[:n_taken].decode("utf-8", "ignore"))
+            return Explanation(False, offset, f"{text[offset : offset + 1]!r} can't stand at offset {offset}")
+        if not matcher.is_accepting():
+            return Explanation(False, len(text), "the text ends too early")
+        failure = self.check(text)
+        return Explanation(failure is None, len(text), failure or "the text is in the language")
+
+    def check(self, text: str) -> str | None:
+        """Validate a complete text where the grammar alone is not exact (strict=False).
+
+        Returns:
+            What is wrong with it, None if nothing is.
+        """
+        return None if self.exact or self.schema is None else check_instance(json.loads(self.schema), text)
+
+    def report(self) -> list[Report]:
+        """List the keywords of the schema, with their pointers, and how each is dealt with."""
+        return list(self._report)
+
+    def __repr__(self) -> str:
+        source = self.gbnf or self.schema or self.llguidance or ""
+        return f"<LlamaGrammar {source if len(source) <= 60 else source[:57] + '...'!r}>"
+
+
+@functools.cache
+def _byte_tokenizer() -> LLTokenizer:
+    """Return a tokenizer whose tokens are the bytes."""
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
+
+
+def _checked(grammar: str, what: str) -> str:
+    from llguidance import LLMatcher
+
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, _byte_tokenizer())
+    if is_error:
+        raise ValidationError(f"llguidance refuses {what}: {messages[0]}")
+    return grammar
+
+
+def _byte_matcher(grammar: str) -> LLMatcher:
+    from llguidance import LLMatcher
+
+    return LLMatcher(_byte_tokenizer(), grammar, log_level=0)

@@ -73,6 +73,7 @@ class Request:
         head: text of the prompt, if it is to be echoed: log-probabilities then are of its tokens too.
         stream: whether text is wanted as it comes.
         append: whether the prompt goes on from what the sequence of the last generation, or of `slot`, holds.
+        reuse: whether the prompt takes over what the last generation's sequence has in common with it.
         slot: sequence to run in, which `pin` gave; None for any.
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
@@ -95,6 +96,7 @@ class Request:
     head: str | None = None
     stream: bool = False
     append: bool = False
+    reuse: bool = False
     share: bool = False
     score_from: int | None = None
     timeout: float | None = None
@@ -182,6 +184,14 @@ class Generation:
         if self._error is not None and not self._abandoned:
             raise self.failure()
         raise StopIteration
+
+    def wait_any(self, generations: Sequence[Generation]) -> None:
+        """Wait until one of several generations of the same engine has text to be read, or has ended."""
+        self._engine.wait(lambda: any(generation.has_news() for generation in generations))
+
+    def has_text(self) -> bool:
+        """Tell whether there is text to be read."""
+        return bool(self._pieces)
 
     def has_news(self) -> bool:
         """Tell whether there is text to be read, or the end."""
@@ -543,6 +553,8 @@ class Engine:
             wanted = self.last_slot if request.slot is None else request.slot
             return None if wanted in self._running else wanted
         free = [slot for slot in range(self._context.n_seq_max) if slot not in self._running]
+        if request.reuse and self.last_slot in free:
+            return self.last_slot
         if request.share:
             best, have, coming = self._loop.prefix(request.tokens, request.loras)
             if coming >= have + MIN_SHARED:
@@ -582,6 +594,7 @@ class Engine:
             score_from=2**31 - 1 if score_from is None else score_from,
             stream=request.stream,
             append=append,
+            reuse=request.reuse,
             share=request.share,
             timeout=min(request.timeout or 0.0, MAX_TIMEOUT),
             max_draft=request.draft_tokens,

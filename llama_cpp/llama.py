@@ -10,13 +10,13 @@ import itertools
 import math
 import os
 import threading
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
+from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
 from .config import (
     POOLING_TYPES,
     LlamaConfig,
@@ -47,18 +47,7 @@ from .grammar.grammar import LlamaGrammar
 from .lora import LoraAdapter
 from .session import Session
 from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
-from .types import (
-    Completion,
-    CompletionChoice,
-    CompletionLogprobs,
-    CompletionUsage,
-    EmbeddingData,
-    EmbeddingResponse,
-    EmbeddingUsage,
-    FinishReason,
-    GenerationResult,
-    TextLogprobs,
-)
+from .types import Completion, EmbeddingData, EmbeddingResponse, EmbeddingUsage, GenerationResult, TextLogprobs
 
 if TYPE_CHECKING:
     import asyncio
@@ -363,10 +352,10 @@ class Llama:
         if not stream:
             result = generation.result()
             text = head + result.text
-            return text if logprobs is None else self._completion(_completion_id(), text, result)
+            return text if logprobs is None else self._as_completion(text, result)
         if logprobs is None:
             return _prefixed(head, generation)
-        return self._completion_chunks(generation, head)
+        return self._logprob_chunks(generation, head)
 
     def generate_stream(
         self,
@@ -694,7 +683,19 @@ class Llama:
                 news.clear()
             result = generation.result()
         text = (request.head or "") + result.text
-        return text if logprobs is None else self._completion(_completion_id(), text, result)
+        return text if logprobs is None else self._as_completion(text, result)
+
+    def _as_completion(self, text: str, result: GenerationResult, id: str | None = None) -> Completion:
+        choice = text_choice(text, 0, result.logprobs, result.finish_reason)
+        usage = usage_of([result], result.usage.prompt_tokens)
+        return completion(id or new_id("cmpl"), self.model_path, [choice], usage)
+
+    def _logprob_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
+        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in the last one."""
+        id = new_id("cmpl")
+        for text in _prefixed(head, generation):
+            yield completion(id, self.model_path, [text_choice(text)])
+        yield self._as_completion("", generation.result(), id)
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -1050,33 +1051,180 @@ class Llama:
 
     # -- completions in OpenAI's shape ---------------------------------------------------------------------------------
 
-    def _completion(self, id: str, text: str, result: GenerationResult) -> Completion:
-        completion = self._shape(id, text, result.logprobs, result.finish_reason)
-        completion["usage"] = CompletionUsage(
-            prompt_tokens=result.usage.prompt_tokens,
-            completion_tokens=result.usage.completion_tokens,
-            total_tokens=result.usage.total_tokens,
-        )
-        return completion
+    def create_completion(
+        self,
+        prompt: Prompt | Sequence[str] | Sequence[Sequence[int]] = "",
+        suffix: str | None = None,
+        max_tokens: int | None = 16,
+        *,
+        echo: bool = False,
+        logprobs: int | None = None,
+        n: int = 1,
+        best_of: int | None = None,
+        stop: Stop = None,
+        stream: bool = False,
+        stream_options: Mapping[str, Any] | None = None,
+        seed: int | None = None,
+        sampling: SamplingParams | None = None,
+        model: str | None = None,
+        reset_kv_cache: bool = True,
+        **options: Any,
+    ) -> Completion | Iterator[Completion]:
+        """Continue a prompt, or several, and answer as OpenAI's completions do.
 
-    def _completion_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
-        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in the last one."""
-        id = _completion_id()
-        for text in _prefixed(head, generation):
-            yield self._shape(id, text, None, None)
-        yield self._completion(id, "", generation.result())
+        Args:
+            prompt: text, token ids, or a list of either.
+            suffix: text that is to follow what is generated, for models that fill gaps (fim tokens).
+            max_tokens, echo, logprobs, stop, sampling, reset_kv_cache: as `generate` has them.
+            n: texts to return for each prompt; they are generated side by side.
+            best_of: texts to generate for each prompt; the n with the highest mean log-probability are returned.
+            stream: return an iterator over chunks.
+            stream_options: {"include_usage": True} adds a last chunk with the counts of tokens.
+            seed: of the first text; the others have the numbers that follow.
+            model: name to report; the default is the model's path.
+            **options: fields of SamplingParams, such as `temperature`, and of RequestOptions, such as `grammar`.
 
-    def _shape(
-        self, id: str, text: str, logprobs: CompletionLogprobs | None, finish: FinishReason | None
-    ) -> Completion:
-        choice = CompletionChoice(text=text, index=0, logprobs=logprobs, finish_reason=finish)
-        return Completion(
-            id=id,
-            object="text_completion",
-            created=int(time.time()),
-            model=self.model_path,
-            choices=[choice],
-        )
+        Returns:
+            A dict in OpenAI's shape; with stream, an iterator of such dicts, whose closing ends the generation.
+
+        Raises:
+            LlamaError: as `generate` has it; unknown arguments are refused.
+        """
+        names = ("prompt", "suffix", "max_tokens", "echo", "n", "best_of", "stream", "stream_options", "model")
+        wishes = split_options(options, _OPTIONS, (*names, *_ROW_FIELDS))
+        check_bool("stream", stream)
+        check_int("n", n, 1, 1024)
+        count = n if best_of is None else best_of
+        check_int("best_of", count, n, 1024)
+        if stream and count > n:
+            raise ValidationError("best_of can't be streamed: which texts are the best shows at the end")
+        with_usage = includes_usage(stream, stream_options)
+        params = sampling_of(_check_sampling(sampling) or self._sampling, options)
+        prompts = self._prompts(prompt, suffix)
+        first = draw_seed(seed, params.seed, self._config.seed)
+        requests = [
+            self._request(
+                one,
+                max_tokens,
+                params,
+                stop,
+                (first + index) % 0xFFFFFFFF,
+                wishes,
+                0 if logprobs is None and count > n else logprobs,
+                echo,
+                stream,
+                reset_kv_cache=reset_kv_cache,
+            )
+            for one in prompts
+            for index in range(count)
+        ]
+        heads = [self._prompt_text(one) if echo else "" for one in prompts for _ in range(n)]
+        n_prompt = sum(len(request.tokens) for request in requests[::count])
+        name = model or self.model_path
+        if stream:
+            events = self._stream_all(requests)  # an argument that is wrong fails here, and not at the first chunk
+            return self._completion_chunks(events, heads, logprobs is not None, name, n_prompt if with_usage else None)
+        results = self._run_all(requests)
+        usage = usage_of(results, n_prompt)
+        if count > n:
+            groups = [results[start : start + count] for start in range(0, len(results), count)]
+            results = [best for group in groups for best in sorted(group, key=_mean_logprob, reverse=True)[:n]]
+        choices = [
+            text_choice(
+                head + result.text, index, result.logprobs if logprobs is not None else None, result.finish_reason
+            )
+            for index, (head, result) in enumerate(zip(heads, results, strict=True))
+        ]
+        return completion(new_id("cmpl"), name, choices, usage)
+
+    __call__ = create_completion
+
+    def _prompts(self, prompt: Any, suffix: str | None) -> list[Prompt]:
+        """Return what create_completion takes as a list of prompts."""
+        several = isinstance(prompt, Sequence) and not isinstance(prompt, (str, bytes))
+        if several and any(isinstance(one, (str, Sequence)) for one in prompt):
+            prompts: list[Prompt] = list(prompt)
+        else:
+            prompts = [prompt]
+        return prompts if suffix is None else [self._infill(one, suffix) for one in prompts]
+
+    def _infill(self, prompt: Prompt, suffix: str) -> list[int]:
+        before, after, middle = self._vocab.fim()
+        if min(before, after, middle) < 0:
+            raise ValidationError("suffix needs a model that fills gaps, and this one's vocabulary has no fim tokens")
+        head = [self._vocab.bos()] if self._vocab.add_bos() and self._config.add_bos else []
+        tokens = self.tokenize(prompt, add_special=False) if isinstance(prompt, str) else list(prompt)
+        return [*head, before, *tokens, after, *self.tokenize(suffix, add_special=False), middle]
+
+    def _completion_chunks(
+        self,
+        events: Generator[tuple[int, str | GenerationResult]],
+        heads: list[str],
+        with_logprobs: bool,
+        model: str,
+        n_prompt: int | None,
+    ) -> Iterator[Completion]:
+        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in a choice's last one."""
+        id = new_id("cmpl")
+        results: list[GenerationResult] = []
+        with contextlib.closing(events):
+            for index, head in enumerate(heads):
+                if head:
+                    yield completion(id, model, [text_choice(head, index)])
+            for index, event in events:
+                if isinstance(event, str):
+                    yield completion(id, model, [text_choice(event, index)])
+                    continue
+                results.append(event)
+                logprobs = event.logprobs if with_logprobs else None
+                yield completion(id, model, [text_choice("", index, logprobs, event.finish_reason)])
+        if n_prompt is not None:
+            yield completion(id, model, [], usage_of(results, n_prompt))
+
+    def _run_all(self, requests: list[Request]) -> list[GenerationResult]:
+        """Run requests side by side; one alone runs where `generate` does."""
+        generations = self._submit_all(requests)
+        try:
+            return [generation.result() for generation in generations]
+        finally:
+            for generation in generations:
+                generation.close()
+
+    def _stream_all(self, requests: list[Request]) -> Generator[tuple[int, str | GenerationResult]]:
+        """Run requests side by side, and give (index, text) as it comes, then (index, result) when one has ended."""
+        generations = self._submit_all(requests)
+
+        def events() -> Generator[tuple[int, str | GenerationResult]]:
+            pending = dict(enumerate(generations))
+            try:
+                while pending:
+                    generations[0].wait_any(list(pending.values()))
+                    for index, generation in list(pending.items()):
+                        while generation.has_text():
+                            yield index, next(generation)
+                        if generation.done:
+                            del pending[index]
+                            yield index, generation.result()
+            finally:
+                for generation in pending.values():
+                    generation.close()
+
+        return events()
+
+    def _submit_all(
+        self, requests: list[Request], on_news: Callable[[Generation], object] | None = None
+    ) -> list[Generation]:
+        if len(requests) == 1:
+            engine = self._require_engine()
+        else:
+            if any(request.append or request.reuse for request in requests):
+                raise ValidationError("reset_kv_cache=False goes on from one sequence, so that n must be 1")
+            for request in requests:
+                request.share = request.overflow != "shift"
+            engine = self._require_batch_engine(requests, None)
+        if on_news is not None:
+            return [engine.watch(request, on_news) for request in requests]
+        return [engine.submit(request) for request in requests]
 
     # -- text and tokens -----------------------------------------------------------------------------------------------
 
@@ -1658,10 +1806,6 @@ def _check_metadata(model: _core.Model, config: LlamaConfig) -> None:
         ):
             model.close()
             raise ModelLoadError(f"{model.path!r} can't be computed: {key} is {value}, and must not be negative")
-
-
-def _completion_id() -> str:
-    return f"cmpl-{os.urandom(16).hex()}"
 
 
 def _prefixed(head: str, generation: Generation) -> Iterator[str]:

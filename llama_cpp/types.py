@@ -49,6 +49,96 @@ class Completion(TypedDict):
     usage: NotRequired[CompletionUsage]  # in streams, of the last chunk alone
 
 
+class TopLogprob(TypedDict):
+    """A token that could have been chosen."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class TokenLogprob(TopLogprob):
+    """A token of an answer, with the likeliest ones at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(TypedDict):
+    """Log-probabilities in the shape of OpenAI's chat completions."""
+
+    content: list[TokenLogprob] | None
+    refusal: None
+
+
+class FunctionCall(TypedDict):
+    """A function's name and its arguments, as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(TypedDict):
+    """A call of one of the tools that the request offered."""
+
+    id: str
+    type: Literal["function"]
+    function: FunctionCall
+
+
+class ChatMessage(TypedDict):
+    """An answer."""
+
+    role: Literal["assistant"]
+    content: str | None
+    reasoning_content: NotRequired[str]
+    tool_calls: NotRequired[list[ToolCall]]
+
+
+ChatFinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class ChatChoice(TypedDict):
+    """One of a chat completion's answers."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: ChatFinishReason
+
+
+class ChatCompletion(TypedDict):
+    """OpenAI's chat completion object."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChoice]
+    usage: CompletionUsage
+
+
+class ChatChunkChoice(TypedDict):
+    """What one of the answers has grown by; a delta leaves out what has not changed."""
+
+    index: int
+    delta: dict[str, object]
+    logprobs: ChatLogprobs | None
+    finish_reason: ChatFinishReason | None
+
+
+class ChatCompletionChunk(TypedDict):
+    """OpenAI's piece of a streamed chat completion."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str
+    choices: list[ChatChunkChoice]
+    usage: NotRequired[CompletionUsage | None]
+
+
 class EmbeddingUsage(TypedDict):
     """Counts of tokens."""
 

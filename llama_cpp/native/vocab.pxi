@@ -151,6 +151,14 @@ cdef class Vocab:
         self.alive()
         return llama_vocab_nl(self.ptr)
 
+    def fim(self) -> tuple[int, int, int]:
+        """Return the tokens before a prefix, a suffix and what fills the middle; -1 where there is none.
+
+        They are llama_vocab_fim_pre, llama_vocab_fim_suf and llama_vocab_fim_mid.
+        """
+        self.alive()
+        return llama_vocab_fim_pre(self.ptr), llama_vocab_fim_suf(self.ptr), llama_vocab_fim_mid(self.ptr)
+
     def sep(self) -> int:
         """Return the separator token, -1 if there is none (llama_vocab_sep)."""
         self.alive()

@@ -28,6 +28,7 @@ ALLOWED = {
     "session": {"config", "engine", "errors", "types"},
     "llama": {
         "_core",
+        "completions",
         "config",
         "engine",
         "errors",
@@ -44,6 +45,7 @@ ALLOWED = {
     "cli": {"__init__", "hub"},
     "__main__": {"cli"},
     "batch": {"__init__", "hub"},
+    "completions": {"config", "errors", "types"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Chat: templates, prompts, tools, and reading what a model answers."""

@@ -61,7 +61,8 @@ cdef extern from "ggml.h" nogil:
         GGML_TYPE_Q2_0
         GGML_TYPE_COUNT
 
-    struct ggml_tensor
+    struct ggml_tensor:
+        char * name
 
     ctypedef cbool (*ggml_abort_callback)(void * data)
 

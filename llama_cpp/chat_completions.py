@@ -149,4 +149,3 @@ def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar
         check_bool("strict", True if strict is None else strict)
         return LlamaGrammar.from_json_schema(wanted["schema"], strict=strict is None or strict)
     raise ValidationError(f'response_format has type {kind!r}; known are "text", "json_object" and "json_schema"')
-

@@ -30,6 +30,7 @@ from .config import (
     refuse_unknown,
     replace,
 )
+from .embedding import Embedder
 from .engine import (
     MAX_PARALLEL,
     Engine,
@@ -168,11 +169,11 @@ class Llama:
         self._batch_engine: Engine | None = None
         self._batch_lock = threading.Lock()
         self._session_engine: Engine | None = None
-        self._embedding_context: _core.Context | None = None
+        self._embedder: Embedder | None = None
         self._embedding_lock = threading.Lock()
         # What the instance is for is made at once, so that a lack of memory shows here; the other when it is needed.
         if self._config.embeddings and not self._config.vocab_only:
-            self._require_embedding_context()
+            self._require_embedder()
         elif not self._config.vocab_only:
             self._require_engine()
 
@@ -248,8 +249,8 @@ class Llama:
         for engine in (self._engine, self._batch_engine, self._session_engine):
             if engine is not None:
                 engine.close()
-        if self._embedding_context is not None:
-            self._embedding_context.close()
+        if self._embedder is not None:
+            self._embedder.close()
         if self._draft_model is not None and self._owns_draft:
             self._draft_model.close()
         if not self._closed:
@@ -932,16 +933,28 @@ class Llama:
             ValidationError: without embeddings=True, for no str, or for a text that is too long.
         """
         check_bool("normalize", normalize)
-        texts = [input] if isinstance(input, str) else _check_texts("input", input)
-        rows, _ = self._embed([self._embedding_tokens(text, truncate) for text in texts], normalize)
-        result = rows if as_array else [row.tolist() for row in rows]
-        return result[0] if isinstance(input, str) else result
+        tokens = self._embedding_rows(input, truncate)
+        rows = self._require_embedder().embed(tokens, normalize, self._check_lora(None))
+        return _embedding_result(input, rows, as_array)
 
-    async def embed_async(self, input: str | Sequence[str], **options: Any) -> Any:
-        """Compute embeddings without blocking the event loop; see `embed`."""
+    async def embed_async(
+        self,
+        input: str | Sequence[str],
+        *,
+        normalize: bool = False,
+        truncate: bool = False,
+        as_array: bool = False,
+    ) -> Any:
+        """Compute embeddings without blocking the event loop; see `embed`.
+
+        Calls that are awaited at the same time share batches. Cancelling the task drops what is left to do.
+        """
         import asyncio
 
-        return await asyncio.to_thread(self.embed, input, **options)
+        check_bool("normalize", normalize)
+        tokens = self._embedding_rows(input, truncate)
+        future = self._require_embedder().submit(tokens, normalize, self._check_lora(None))
+        return _embedding_result(input, await asyncio.wrap_future(future), as_array)
 
     def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
         """Compute the embeddings of texts, in OpenAI's shape (needs embeddings=True).
@@ -953,9 +966,19 @@ class Llama:
         Raises:
             ValidationError: as `embed` has it.
         """
-        texts = [input] if isinstance(input, str) else _check_texts("input", input)
-        tokens = [self._embedding_tokens(text, False) for text in texts]
-        rows, _ = self._embed(tokens, False)
+        tokens = self._embedding_rows(input, False)
+        rows = self._require_embedder().embed(tokens, False, self._check_lora(None))
+        return self._embedding_response(tokens, rows, model)
+
+    async def create_embedding_async(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
+        """Compute embeddings in OpenAI's shape without blocking the event loop; see `create_embedding`."""
+        import asyncio
+
+        tokens = self._embedding_rows(input, False)
+        future = self._require_embedder().submit(tokens, False, self._check_lora(None))
+        return self._embedding_response(tokens, await asyncio.wrap_future(future), model)
+
+    def _embedding_response(self, tokens: list[list[int]], rows: list[Any], model: str | None) -> EmbeddingResponse:
         n_tokens = sum(map(len, tokens))
         return EmbeddingResponse(
             object="list",
@@ -965,12 +988,6 @@ class Llama:
             model=model or self.model_path,
             usage=EmbeddingUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
         )
-
-    async def create_embedding_async(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
-        """Compute embeddings in OpenAI's shape without blocking the event loop; see `create_embedding`."""
-        import asyncio
-
-        return await asyncio.to_thread(self.create_embedding, input, model)
 
     def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> list[float]:
         """Score how well documents answer a query (needs embeddings=True and a model with rank pooling).
@@ -988,7 +1005,7 @@ class Llama:
         """
         check_bool("truncate", truncate)
         vocab, texts = self._vocab, _check_texts("documents", documents)
-        self._require_embedding_context()
+        embedder = self._require_embedder()
         begin = [vocab.bos()] if vocab.add_bos() else []
         middle = [vocab.eos()] if vocab.add_eos() else []
         middle += [vocab.sep()] if vocab.add_sep() else []
@@ -998,14 +1015,18 @@ class Llama:
         for index, text in enumerate(texts):
             tail = vocab.tokenize(check_text(f"documents[{index}]", text), False, False)
             rows.append(self._check_length(head, tail, end, truncate, f"documents[{index}]"))
-        scores, pooling = self._embed(rows, False)
-        if pooling != POOLING_TYPES["rank"]:
+        scores = embedder.embed(rows, False, self._check_lora(None))
+        if embedder.context.pooling_type() != POOLING_TYPES["rank"]:
             raise ValidationError("this model has no rank pooling, so that its embeddings are no scores")
         return [float(row[0]) for row in scores]
 
-    def _embedding_tokens(self, text: str, truncate: bool) -> list[int]:
+    def _embedding_rows(self, input: str | Sequence[str], truncate: bool) -> list[list[int]]:
         check_bool("truncate", truncate)
-        self._require_embedding_context()
+        self._require_embedder()
+        texts = [input] if isinstance(input, str) else _check_texts("input", input)
+        return [self._embedding_tokens(text, truncate) for text in texts]
+
+    def _embedding_tokens(self, text: str, truncate: bool) -> list[int]:
         tokens = self._vocab.tokenize(check_text("input", text), True, False)
         if not tokens:
             raise ValidationError("a text without tokens has no embedding")
@@ -1014,7 +1035,7 @@ class Llama:
 
     def _check_length(self, head: list[int], text: list[int], end: list[int], truncate: bool, name: str) -> list[int]:
         """Put a text between what the model wants around it, cut to what it takes if that is wanted."""
-        limit = self._require_embedding_context().n_ubatch
+        limit = self._require_embedder().context.n_ubatch
         if self._model.n_ctx_train() > 0:
             limit = min(limit, self._model.n_ctx_train())
         room = limit - len(head) - len(end)
@@ -1025,29 +1046,15 @@ class Llama:
             )
         return head + text[:room] + end
 
-    def _embed(self, tokens: list[list[int]], normalize: bool) -> tuple[list[Any], int]:
-        """Return a float32 array for each text, and the kind of pooling."""
-        import numpy as np
-
-        context = self._require_embedding_context()
-        pooling = context.pooling_type()
-        counts = [1 if pooling else len(row) for row in tokens]
-        out = np.empty((sum(counts), context.n_embd_out()), dtype=np.float32)
-        with self._embedding_lock:
-            context.embed(tokens, out, normalize, self._check_lora(None))
-        if pooling:
-            return list(out), pooling
-        return np.split(out, np.cumsum(counts)[:-1]), pooling
-
-    def _require_embedding_context(self) -> _core.Context:
-        """Return the context for embeddings, made when it is first needed."""
+    def _require_embedder(self) -> Embedder:
+        """Return what computes embeddings, made when it is first needed."""
         self._require_open()
         if not self._config.embeddings or self._config.vocab_only:
             raise ValidationError("embeddings need Llama(..., embeddings=True)")
         with self._embedding_lock:
-            if self._embedding_context is None:
-                self._embedding_context = _core.Context(self._model, embedding_config(self._config))
-            return self._embedding_context
+            if self._embedder is None:
+                self._embedder = Embedder(self._model, embedding_config(self._config))
+            return self._embedder
 
     # -- completions in OpenAI's shape ---------------------------------------------------------------------------------
 
@@ -1850,6 +1857,11 @@ def _check_processors(processors: LogitsProcessors) -> Sequence[LogitsProcessor]
     if not isinstance(several, Sequence) or not all(map(callable, several)):
         raise ValidationError(f"logits_processor must be a callable or a list of them, got {processors!r}")
     return several
+
+
+def _embedding_result(input: object, rows: list[Any], as_array: bool) -> Any:
+    result = rows if as_array else [row.tolist() for row in rows]
+    return result[0] if isinstance(input, str) else result
 
 
 def _check_texts(name: str, texts: object) -> list[str]:

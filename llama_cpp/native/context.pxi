@@ -6,6 +6,16 @@ cdef enum:
     MIN_OUTPUTS = 64
 
 
+# Decoders whose embeddings are their last norm's output, of which llama.cpp goes on to compute logits for every token of a
+# batch. Of these the graph is stopped there, which saves a fifth of the time and more, and the pooling is done here.
+_HEADED = frozenset(("gemma2", "gemma3", "llama", "mistral3", "phi3", "qwen2", "qwen3"))
+
+
+cdef cbool stop_at_norm(ggml_tensor * tensor, cbool ask, void * data) noexcept nogil:
+    """Ask llama.cpp for the last norm's output, and then for no more (ggml_backend_sched_eval_callback)."""
+    return ask and strcmp(tensor.name, b"result_norm") == 0
+
+
 cdef void * cpu_function(const char * name) except? NULL nogil:
     """Look up a function of the CPU backend, which may be a library that ggml loaded at run time."""
     cdef ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)
@@ -91,6 +101,8 @@ cdef class Context:
     cdef readonly bint swa_full
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
+    cdef int pooling                # a llama_pooling_type
+    cdef bint pools                 # it is done here
     cdef object __weakref__
 
     def __cinit__(self, Model model not None, config not None, int n_ctx_seq = 0):
@@ -101,6 +113,8 @@ cdef class Context:
         self.vocab = Vocab(model)
         self.born = fork_generation
         fill_context_params(config, &params)
+        if config.embeddings:
+            self.choose_pooling(&params)
         params.abort_callback = poll
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
@@ -124,6 +138,19 @@ cdef class Context:
             native_log.muted = False
             take_assertion()
             model.drop()  # from here on, close() finds a child that is complete
+
+    cdef int choose_pooling(self, llama_context_params * params) except -1:
+        """Find out how a context pools, and whether that is done here."""
+        known = self.model.metadata()
+        arch = known["general.architecture"]
+        self.pooling = <int> params.pooling_type
+        if self.pooling == LLAMA_POOLING_TYPE_UNSPECIFIED:
+            self.pooling = int(known.get(f"{arch}.pooling_type", LLAMA_POOLING_TYPE_NONE))
+        self.pools = arch in _HEADED and self.pooling != LLAMA_POOLING_TYPE_RANK
+        if self.pools:
+            params.pooling_type = LLAMA_POOLING_TYPE_NONE
+            params.cb_eval = stop_at_norm
+        return 0
 
     cdef int describe(self, object config, int n_ctx_seq, int n_outputs_max) except -1:
         """Read what the context has come to be."""
@@ -280,7 +307,7 @@ cdef class Context:
     def pooling_type(self) -> int:
         """Return how token embeddings become one, a llama_pooling_type (llama_pooling_type)."""
         self.alive()
-        return <int> llama_pooling_type(self.ptr)
+        return self.pooling if self.pools else <int> llama_pooling_type(self.ptr)
 
     def n_embd_out(self) -> int:
         """Return the width of a row of embeddings; with rank pooling, the number of scores."""
@@ -306,7 +333,7 @@ cdef class Context:
         cdef vector[vector[llama_token]] ids
         cdef Py_buffer view
         cdef Batch batch = Batch(self.n_ubatch)
-        cdef bint pooled = llama_pooling_type(self.ptr) != LLAMA_POOLING_TYPE_NONE
+        cdef bint pooled = self.pooling_type() != <int> LLAMA_POOLING_TYPE_NONE
         cdef int width = self.n_embd_out()
         cdef size_t rows = 0
         for index, sequence in enumerate(sequences):
@@ -333,7 +360,7 @@ cdef class Context:
         self, vector[vector[llama_token]] & ids, Batch batch, bint pooled, float * out, int width, bint normalize
     ) except -1 nogil:
         """Fill batches with whole sequences, compute them, and copy the rows to out."""
-        cdef size_t first = 0, last = 0, n = ids.size()
+        cdef size_t first = 0, last = 0, n = ids.size(), k
         cdef int i, rc
         while first < n:
             batch.batch.n_tokens = 0
@@ -356,27 +383,50 @@ cdef class Context:
             if rc != 0:
                 with gil:
                     raise GenerationError(native_message(decode_failure(rc, batch.batch.n_tokens)))
-            for i in range(<int> (last - first) if pooled else batch.batch.n_tokens):
-                out = self.copy_row(out, i, pooled, width, normalize)
+            if pooled and self.pools:
+                i = 0
+                for k in range(first, last):
+                    out = self.pool(out, i, <int> ids[k].size(), width, normalize)
+                    i += <int> ids[k].size()
+            else:
+                for i in range(<int> (last - first) if pooled else batch.batch.n_tokens):
+                    out = self.copy_row(out, i, pooled, width, normalize)
             first = last
         return 0
 
-    cdef float * copy_row(self, float * out, int index, bint pooled, int width, bint normalize) except NULL nogil:
-        """Copy the embedding of a sequence or token of the last batch to out; return the place behind it."""
+    cdef const float * embedding(self, int index, bint pooled) except NULL nogil:
+        """Return the embedding of a sequence or token of the last batch."""
         cdef const float * row
-        cdef double total = 0.0
-        cdef float scale = 1.0
-        cdef int k
         row = llama_get_embeddings_seq(self.ptr, index) if pooled else llama_get_embeddings_ith(self.ptr, index)
         if row == NULL:
             with gil:
                 raise GenerationError(native_message(f"llama.cpp computed no embedding at index {index}"))
+        return row
+
+    cdef float * copy_row(self, float * out, int index, bint pooled, int width, bint normalize) except NULL nogil:
+        """Copy the embedding of a sequence or token of the last batch to out; return the place behind it."""
+        memcpy(out, self.embedding(index, pooled), width * sizeof(float))
         if normalize:
+            normalize_row(out, width)
+        return out + width
+
+    cdef float * pool(self, float * out, int index, int n, int width, bint normalize) except NULL nogil:
+        """Make one embedding of those of n tokens of the last batch; return the place behind it."""
+        cdef const float * row
+        cdef int i, k
+        if self.pooling != LLAMA_POOLING_TYPE_MEAN:
+            return self.copy_row(
+                out, index if self.pooling == LLAMA_POOLING_TYPE_CLS else index + n - 1, False, width, normalize
+            )
+        memset(out, 0, width * sizeof(float))
+        for i in range(index, index + n):
+            row = self.embedding(i, False)
             for k in range(width):
-                total += row[k] * row[k]
-            scale = <float> (1.0 / sqrt(total)) if total > 0.0 else 0.0
+                out[k] += row[k]
         for k in range(width):
-            out[k] = row[k] * scale
+            out[k] /= n
+        if normalize:
+            normalize_row(out, width)
         return out + width
 
     def logits(self, int index) -> LogitsView:
@@ -438,6 +488,18 @@ cdef class Context:
             llama_perf_context_reset(self.ptr)
         finally:
             self.leave()
+
+
+cdef void normalize_row(float * row, int width) noexcept nogil:
+    """Scale a row to length 1; one of zeros stays as it is."""
+    cdef double total = 0.0
+    cdef float scale
+    cdef int k
+    for k in range(width):
+        total += row[k] * row[k]
+    scale = <float> (1.0 / sqrt(total)) if total > 0.0 else 0.0
+    for k in range(width):
+        row[k] *= scale
 
 
 cdef str decode_failure(int rc, int n_tokens):

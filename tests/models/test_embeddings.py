@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import gguf
 import numpy as np
 import pytest
 
+import llama_cpp.llama_cpp as lowlevel
 from llama_cpp import Llama, ValidationError
+from llama_cpp.config import POOLING_TYPES
 
 MakeTiny = Callable[..., Path]
 TEXTS = ["hello world", "a", "the quick brown fox jumps over the lazy dog", "hello"]
@@ -38,6 +42,43 @@ def test_mean_pooling_is_the_mean_of_the_tokens(make_tiny: MakeTiny) -> None:
         tokens = bare.embed(TEXTS, as_array=True)
         assert [row.shape for row in tokens] == [(bare.n_tokens(text, add_special=True), 64) for text in TEXTS]
         np.testing.assert_allclose([row.mean(axis=0) for row in tokens], expected, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "gemma3"])
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_pooling_is_llama_cpps_own(make_tiny: MakeTiny, arch: str, pooling: str) -> None:
+    """For decoders it is done here; llama.cpp is asked through ctypes."""
+    text = TEXTS[2]
+    with Llama(make_tiny(arch), embeddings=True, pooling_type=pooling, n_ctx=256, n_threads=1, verbose=False) as llm:
+        found = np.asarray(llm.embed([TEXTS[0], text, TEXTS[1]])[1])
+        params = lowlevel.llama_context_default_params()
+        params.embeddings, params.pooling_type = True, POOLING_TYPES[pooling]
+        context = lowlevel.llama_init_from_model(llm.model, params)
+        ids = llm.tokenize(text)
+        batch = lowlevel.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        assert lowlevel.llama_decode(context, batch) == 0
+        expected = np.ctypeslib.as_array(lowlevel.llama_get_embeddings_seq(context, 0), (llm.n_embd(),)).copy()
+        lowlevel.llama_free(context)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3)
+
+
+def test_awaited_texts_share_batches_and_can_be_cancelled(make_tiny: MakeTiny) -> None:
+    with Llama(make_tiny("bert"), embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        texts = [f"text {index}" for index in range(200)]
+        expected = llm.embed(texts, as_array=True)
+
+        async def main() -> list[object]:
+            tasks = [asyncio.create_task(llm.embed_async(text, as_array=True)) for text in texts]
+            lists = asyncio.create_task(llm.embed_async(texts * 20, normalize=True))
+            nothing = await llm.embed_async([])
+            lists.cancel()
+            rows = await asyncio.gather(*tasks)
+            assert nothing == []
+            assert lists.cancelled() or lists.done()
+            return list(rows)
+
+        np.testing.assert_allclose(asyncio.run(main()), expected, rtol=0, atol=5e-3)
+        assert sum(thread.name == "llama_cpp" for thread in threading.enumerate()) == 1
 
 
 def test_a_generative_model_embeds_and_generates(tiny_path: Path) -> None:

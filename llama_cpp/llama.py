@@ -827,6 +827,11 @@ class Llama:
             raise ValidationError(f"grammar must be a LlamaGrammar, got {grammar!r}; make one with its from_* methods")
         for token in grammar.trigger_tokens:
             check_int("a trigger token", token, 0, self.n_vocab() - 1)
+        for literal in grammar.tokens():
+            if literal.startswith("<["):
+                check_int(f"the token {literal} of the grammar", int(literal[2:-2]), 0, self.n_vocab() - 1)
+            elif len(self._vocab.tokenize(literal.encode(), False, True)) != 1:
+                raise ValidationError(f"the grammar names {literal}, which is no token of this model's vocabulary")
         return grammar
 
     def _check_draft_tokens(self, draft_tokens: int | None) -> int:

@@ -74,6 +74,11 @@ class Gbnf:
     _nodes: dict[tuple[Alternative, int, int], int] = field(default_factory=dict)
     _stacks: list[tuple[Alternative, int, int]] = field(default_factory=list)
 
+    def tokens(self) -> set[str]:
+        """Return the literals of tokens, such as "<think>" and "<[128001]>"."""
+        symbols = (symbol for rule in self.rules for alternative in rule for symbol in alternative)
+        return {symbol.literal for symbol in symbols if isinstance(symbol, Token)}
+
     def accepts(self, text: str) -> bool:
         """Tell whether a complete text is in the language."""
         return self.explain(text)[0]

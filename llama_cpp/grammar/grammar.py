@@ -48,8 +48,8 @@ class LlamaGrammar:
         gbnf: source in llama.cpp's own notation, None for other grammars.
         root: its first rule.
         llguidance: source in llguidance's notation, None for GBNF.
-        trigger_patterns: of a lazy GBNF grammar: regular expressions that start it (llama.cpp matches them at the
-            beginning of the text; the first group, or the whole match, is where the grammar begins).
+        trigger_patterns: of a lazy GBNF grammar: regular expressions that start it when they match the whole text; the
+            grammar begins with the first group that is not empty, or else with the text.
         trigger_tokens: likewise, token ids that do.
         trigger: of a lazy llguidance grammar: the text after which it begins.
         schema: JSON text of the schema that it was made of.
@@ -210,6 +210,14 @@ class LlamaGrammar:
             What is wrong with it, None if nothing is.
         """
         return None if self.exact or self.schema is None else check_instance(json.loads(self.schema), text)
+
+    def tokens(self) -> set[str]:
+        """Return the literals of tokens that the vocabulary must have, such as "<think>" and "<[128001]>" (GBNF)."""
+        if self.gbnf is None:
+            return set()
+        from . import gbnf
+
+        return gbnf.parse(self.gbnf, self.root).tokens()
 
     def report(self) -> list[Report]:
         """List the keywords of the schema, with their pointers, and how each is dealt with."""

@@ -1,0 +1,150 @@
+"""Generations that are held to a grammar: on a model of random weights nothing but the grammar holds them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from llama_cpp import GenerationResult, Llama, LlamaGrammar, SamplingParams, ValidationError
+from tests.helpers import GREEDY, load
+
+PROMPT = "the people of the world"
+HOT = SamplingParams(temperature=1.5, repeat_penalty=1.0)
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 12},
+        "age": {"type": "integer", "minimum": 0, "maximum": 150},
+        "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 3},
+        "member": {"type": ["boolean", "null"]},
+    },
+    "required": ["name", "age", "tags", "member"],
+    "additionalProperties": False,
+}
+GRAMMARS = {
+    "schema": LlamaGrammar.from_json_schema(PERSON, whitespace=""),
+    "choices": LlamaGrammar.from_choices(["yes", "no", 'per\'haps "日本"']),
+    "regex": LlamaGrammar.from_regex("[0-9]{3}-[a-f]{2,4}"),
+    "gbnf": LlamaGrammar.from_string('root ::= "(" [0-9]{1,4} (", " [0-9]{1,4}){0,3} ")"'),
+}
+
+
+@pytest.fixture(scope="module")
+def llm(tiny_path: Path) -> Iterator[Llama]:
+    with load(tiny_path, n_ctx=512) as llm:
+        yield llm
+
+
+@pytest.mark.parametrize("name", GRAMMARS)
+def test_every_text_is_in_the_language(llm: Llama, name: str) -> None:
+    grammar = GRAMMARS[name]
+    rows = [{"prompt": f"{PROMPT} {index}", "seed": index, "grammar": grammar} for index in range(125)]
+    results = llm.generate_batch(rows, max_tokens=250, sampling=HOT)
+    valid = 0
+    for result in results:
+        assert isinstance(result, GenerationResult)
+        assert result.matches_grammar == (result.finish_reason == "stop")
+        assert result.matches_grammar == grammar.accepts(result.text)
+        valid += result.matches_grammar
+        if name == "schema" and result.matches_grammar:
+            jsonschema.validate(json.loads(result.text), PERSON)
+    assert valid == 125
+
+
+def test_constrained_and_free_rows_share_a_batch(llm: Llama) -> None:
+    rows: list[dict[str, Any]] = [
+        {"prompt": PROMPT, "grammar": [None, *GRAMMARS.values()][index % 5], "seed": index} for index in range(25)
+    ]
+    results = llm.generate_batch(rows, max_tokens=40, sampling=HOT)
+    for row, result in zip(rows, results, strict=True):
+        assert isinstance(result, GenerationResult)
+        if row["grammar"] is None:
+            assert result.matches_grammar is None
+            assert len(result.token_ids) == 40
+        elif result.matches_grammar:
+            assert row["grammar"].accepts(result.text)
+
+
+def test_a_text_that_is_cut_does_not_claim_to_be_valid(llm: Llama) -> None:
+    result = llm.generate_result(PROMPT, 5, HOT, grammar=GRAMMARS["schema"])
+    assert (result.finish_reason, result.matches_grammar) == ("length", False)
+    result = llm.generate_result(PROMPT, 50, HOT, grammar=GRAMMARS["gbnf"], stop=")")
+    assert (result.finish_reason, result.matches_grammar) == ("stop", False)
+
+
+def test_what_must_follow_is_appended_without_sampling(llm: Llama) -> None:
+    grammar = LlamaGrammar.from_regex("the world of the people is (one|two)")
+    llm.perf_reset()
+    result = llm.generate_result(PROMPT, 40, GREEDY, grammar=grammar)
+    assert grammar.accepts(result.text)
+    assert len(result.token_ids) > 6
+    assert llm.perf()["n_eval"] < len(result.token_ids) / 2
+
+
+@pytest.mark.parametrize("name", ["schema", "gbnf"])
+def test_drafts_and_log_probabilities_go_with_a_grammar(llm: Llama, name: str) -> None:
+    plain = llm.generate(PROMPT, 80, GREEDY, grammar=GRAMMARS[name])
+    drafted = llm.generate_result(PROMPT, 80, GREEDY, grammar=GRAMMARS[name], draft_tokens=4)
+    assert drafted.matches_grammar == GRAMMARS[name].accepts(drafted.text)
+    scored: Any = llm.generate(PROMPT, 80, GREEDY, grammar=GRAMMARS[name], logprobs=2)
+    assert len(scored["choices"][0]["logprobs"]["tokens"]) == scored["usage"]["completion_tokens"]
+    assert GRAMMARS[name].accepts(scored["choices"][0]["text"]) == GRAMMARS[name].accepts(plain)
+
+
+def test_a_lazy_grammar_begins_at_its_trigger(llm: Llama) -> None:
+    result = llm.generate_result(PROMPT, 12, GREEDY)
+    free, trigger = result.text, llm.detokenize(result.token_ids[:3])
+    rules = f'root ::= "{trigger}" "!" [0-9]'
+    lazy = LlamaGrammar.from_string(rules, trigger_patterns=[f"[\\s\\S]*?({trigger})[\\s\\S]*"])
+    result = llm.generate_result(PROMPT, 30, GREEDY, grammar=lazy)
+    assert re.fullmatch(re.escape(trigger) + "![0-9]", result.text)
+    assert result.matches_grammar is None
+    never = LlamaGrammar.from_string('root ::= "!"', trigger_tokens=[5])
+    assert llm.generate(PROMPT, 12, GREEDY, grammar=never) == free
+
+
+def test_one_grammar_serves_models_threads_and_processes(llm: Llama, tiny_path: Path) -> None:
+    grammar = pickle.loads(pickle.dumps(GRAMMARS["schema"]))
+    assert grammar == GRAMMARS["schema"]
+    assert hash(grammar) == hash(GRAMMARS["schema"])
+    texts = []
+
+    def run(one: Llama, seed: int) -> None:
+        texts.append(one.generate(PROMPT, 300, HOT, seed=seed, grammar=grammar))
+
+    with load(tiny_path, n_ctx=512) as other:
+        threads = [threading.Thread(target=run, args=(one, seed)) for one in (llm, other) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(texts) == 8
+    assert all(grammar.accepts(text) for text in texts)
+
+
+def test_streams_and_sessions_take_grammars(llm: Llama) -> None:
+    with llm.generate_stream(PROMPT, 60, HOT, seed=1, grammar=GRAMMARS["choices"]) as stream:
+        assert GRAMMARS["choices"].accepts("".join(stream))
+    with llm.session(PROMPT) as session:
+        assert GRAMMARS["gbnf"].accepts(session.generate(grammar=GRAMMARS["gbnf"], sampling=HOT))
+
+
+def test_wrong_grammars_are_refused(llm: Llama) -> None:
+    with pytest.raises(ValidationError, match="must be a LlamaGrammar"):
+        llm.generate(PROMPT, grammar="root ::= x")  # type: ignore[arg-type]
+    unknown = LlamaGrammar.from_string("root ::= <no-such-token>")
+    with pytest.raises(ValidationError, match="<no-such-token>, which is no token"):
+        llm.generate(PROMPT, grammar=unknown)
+    with pytest.raises(ValidationError, match="must be between 0 and 1999"):
+        llm.generate(PROMPT, grammar=LlamaGrammar.from_string("root ::= <[2000]>"))
+    with pytest.raises(ValidationError, match="trigger token"):
+        llm.generate(PROMPT, grammar=LlamaGrammar.from_string('root ::= "a"', trigger_tokens=[10**6]))
+    assert llm.generate(PROMPT, 3, GREEDY)

@@ -386,7 +386,7 @@ cdef class Context:
             if pooled and self.pools:
                 i = 0
                 for k in range(first, last):
-                    out = self.pool(out, i, <int> ids[k].size(), width, normalize)
+                    out = self.pool_rows(out, i, <int> ids[k].size(), width, normalize)
                     i += <int> ids[k].size()
             else:
                 for i in range(<int> (last - first) if pooled else batch.batch.n_tokens):
@@ -410,7 +410,7 @@ cdef class Context:
             normalize_row(out, width)
         return out + width
 
-    cdef float * pool(self, float * out, int index, int n, int width, bint normalize) except NULL nogil:
+    cdef float * pool_rows(self, float * out, int index, int n, int width, bint normalize) except NULL nogil:
         """Make one embedding of those of n tokens of the last batch; return the place behind it."""
         cdef const float * row
         cdef int i, k

@@ -55,7 +55,8 @@ def test_pooling_is_llama_cpps_own(make_tiny: MakeTiny, arch: str, pooling: str)
         params.embeddings, params.pooling_type = True, POOLING_TYPES[pooling]
         context = lowlevel.llama_init_from_model(llm.model, params)
         ids = llm.tokenize(text)
-        batch = lowlevel.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        tokens = (ctypes.c_int32 * len(ids))(*ids)
+        batch = lowlevel.llama_batch_get_one(tokens, len(ids))
         assert lowlevel.llama_decode(context, batch) == 0
         expected = np.ctypeslib.as_array(lowlevel.llama_get_embeddings_seq(context, 0), (llm.n_embd(),)).copy()
         lowlevel.llama_free(context)

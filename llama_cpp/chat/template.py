@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import TemplateError
+from ..errors import LlamaError, TemplateError
+from .syntax import Syntax, derive
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -29,6 +30,7 @@ class ChatTemplate:
         self.bos_token = bos_token
         self.eos_token = eos_token
         self._template = _compile(source)
+        self._syntaxes: dict[str, Syntax] = {}
 
     def render(
         self,
@@ -42,8 +44,6 @@ class ChatTemplate:
         Raises:
             TemplateError: if the template fails.
         """
-        from jinja2 import TemplateError as JinjaError
-
         try:
             return self._template.render(
                 messages=list(messages),
@@ -53,8 +53,17 @@ class ChatTemplate:
                 eos_token=self.eos_token,
                 **template_kwargs,
             )
-        except (JinjaError, TypeError, ValueError, AttributeError, LookupError) as error:
-            raise TemplateError(f"the chat template failed: {error}") from None
+        except LlamaError:
+            raise
+        except Exception as error:  # a template can come to anything that Python does
+            raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from None
+
+    def syntax(self, **template_kwargs: Any) -> Syntax:
+        """Return how the model writes what it answers, found out when it is first asked for."""
+        key = repr(sorted(template_kwargs.items()))
+        if key not in self._syntaxes:
+            self._syntaxes[key] = derive(self, **template_kwargs)
+        return self._syntaxes[key]
 
     def parse(self, text: str, tools: Sequence[Any] | None = None, partial: bool = False, **kwargs: Any) -> Any:
         """Read a message back."""
@@ -65,10 +74,19 @@ class ChatTemplate:
 
 def _compile(source: str) -> Template:
     from jinja2 import TemplateSyntaxError
-    from jinja2.ext import loopcontrols
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    class Generation(Extension):
+        """{% generation %}: what is in it was written by the model, which matters where models are trained."""
+
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = _strftime_now

@@ -12,6 +12,7 @@ from typing import Any
 
 from ._core import shutdown
 from ._core import system_info as print_system_info
+from .chat.template import ChatTemplate
 from .config import LlamaConfig, SamplingParams
 from .errors import (
     CancelledError,
@@ -36,6 +37,7 @@ from .types import GenerationResult, TextLogprobs
 
 __all__ = [
     "CancelledError",
+    "ChatTemplate",
     "ClosedError",
     "ContextFullError",
     "GenerationError",

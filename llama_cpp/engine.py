@@ -49,6 +49,8 @@ logger = logging.getLogger("llama_cpp")
 LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | None"]
 
 MAX_TIMEOUT = 1e9  # seconds; what is longer is as good as endless, and still fits llama.cpp's clock
+CONTROL = 1 << 3  # LLAMA_TOKEN_ATTR_CONTROL
+USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED
 MAX_PARALLEL = 16  # rows of a batch to decode together where nothing is asked for
 
 # What came of a generation whose slot was freed, or not yet taken, when a signal handler raised.
@@ -74,6 +76,7 @@ class Request:
         stream: whether text is wanted as it comes.
         append: whether the prompt goes on from what the sequence of the last generation, or of `slot`, holds.
         reuse: whether the prompt takes over what the last generation's sequence has in common with it.
+        special: whether the text is to have that of control tokens.
         slot: sequence to run in, which `pin` gave; None for any.
         share: whether a prefix may be taken over from any sequence in memory.
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
@@ -107,6 +110,7 @@ class Request:
     n_keep: int = 0
     grammar: LlamaGrammar | None = None
     slot: int | None = None
+    special: bool = False
 
 
 def _note(done: deque[int], index: int, generation: Generation) -> None:
@@ -596,6 +600,7 @@ class Engine:
             append=append,
             reuse=request.reuse,
             share=request.share,
+            special=request.special,
             timeout=min(request.timeout or 0.0, MAX_TIMEOUT),
             max_draft=request.draft_tokens,
             loras=request.loras,
@@ -886,7 +891,8 @@ def vocabulary_of(model: _core.Model) -> Vocabulary:
                 alive = reference()
                 return [] if alive is None else alive.vocab.tokenize(text, False, False)
 
-            _vocabularies[model] = Vocabulary(vocab.pieces(), eog, tokenize)
+            control = {token for token in range(vocab.n_tokens) if vocab.attr(token) & CONTROL}
+            _vocabularies[model] = Vocabulary(vocab.pieces(True), control, eog, tokenize)
         return _vocabularies[model]
 
 

@@ -16,6 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
+from .chat.prompt import check_messages, render
+from .chat.syntax import GENERIC_CALLS
+from .chat.template import CHATML, ChatTemplate
+from .chat.tools import call_grammar, check_tool_choice, check_tools, with_generic_tools
+from .chat_completions import ChatCall, ChunkReader, grammar_of_format
 from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
 from .config import (
     POOLING_TYPES,
@@ -32,7 +37,9 @@ from .config import (
 )
 from .embedding import Embedder
 from .engine import (
+    CONTROL,
     MAX_PARALLEL,
+    USER_DEFINED,
     Engine,
     Generation,
     LogitsProcessor,
@@ -42,13 +49,22 @@ from .engine import (
     embedding_config,
     session_config,
 )
-from .errors import ClosedError, LlamaError, ModelLoadError, ValidationError
+from .errors import ClosedError, LlamaError, ModelLoadError, TemplateError, ValidationError
 from .files import check_file, read_metadata
 from .grammar.grammar import LlamaGrammar
 from .lora import LoraAdapter
 from .session import Session
 from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
-from .types import Completion, EmbeddingData, EmbeddingResponse, EmbeddingUsage, GenerationResult, TextLogprobs
+from .types import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    Completion,
+    EmbeddingData,
+    EmbeddingResponse,
+    EmbeddingUsage,
+    GenerationResult,
+    TextLogprobs,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,6 +118,19 @@ class RequestOptions(TypedDict, total=False):
     grammar: LlamaGrammar | None
 
 
+_CHAT_OPTIONS = (
+    "n",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "stream_options",
+    "max_completion_tokens",
+    "parallel_tool_calls",
+    "documents",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "model",
+)
 _OPTIONS = tuple(RequestOptions.__annotations__)
 _ROW_FIELDS = ("max_tokens", "sampling", "stop", "seed", "logprobs", *_OPTIONS)
 
@@ -162,6 +191,7 @@ class Llama:
         self._loras: dict[LoraAdapter, None] = {}
         self._adapters: weakref.WeakValueDictionary[int, LoraAdapter] = weakref.WeakValueDictionary()
         self._control_vector: _ControlVector | None = None
+        self._templates: dict[str, ChatTemplate] = {}
         self._owns_draft = draft_model is not None and not isinstance(draft_model, Llama)
         self._draft_model = self._load_draft(draft_model)
         self._engine: Engine | None = None
@@ -1151,6 +1181,228 @@ class Llama:
 
     __call__ = create_completion
 
+    def create_chat_completion(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int | None = 128,
+        stream: bool = False,
+        stop: Stop = None,
+        response_format: Mapping[str, Any] | None = None,
+        grammar: LlamaGrammar | None = None,
+        tools: Sequence[Any] | None = None,
+        tool_choice: Any = None,
+        reset_kv_cache: bool = True,
+        **kwargs: Any,
+    ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
+        """Answer messages, as OpenAI's chat completions do.
+
+        Args:
+            messages: dicts with `role` and `content`, in OpenAI's form; assistants' with `tool_calls`, and `tool` ones.
+            max_tokens: tokens of the answer at most; None or -1 is as many as the context holds.
+            stream: return an iterator over chunks.
+            stop: as `generate` has it.
+            response_format: {"type": "json_object"}, with "schema" if wanted, or OpenAI's {"type": "json_schema", ...}.
+            grammar: that the answer is held to.
+            tools: that the model may call: OpenAI's dicts, or Python functions.
+            tool_choice: "auto" (the default where there are tools), "none", "required", or one of the tools, as
+                {"type": "function", "function": {"name": ...}}. Calls have names and arguments that the tools allow.
+            reset_kv_cache: begin with an empty memory. If False, what the last sequence has in common with these
+                messages is not computed again.
+            **kwargs: `n`, `seed`, `logprobs` (bool) and `top_logprobs`, `stream_options`, `max_completion_tokens`,
+                `parallel_tool_calls`, `documents`, `chat_template_kwargs`, `reasoning_effort`, `model`, fields of
+                SamplingParams such as `temperature`, and of RequestOptions such as `timeout`.
+
+        Returns:
+            A dict in OpenAI's shape, whose message has `reasoning_content` where the model thinks aloud; with stream, an
+            iterator of such dicts, whose closing ends the generation.
+
+        Raises:
+            TemplateError: if the model has no chat template, or it refuses the messages.
+            LlamaError: as `generate` has it; unknown arguments are refused.
+        """
+        check_bool("stream", stream)
+        call, requests, with_usage = self._chat(
+            messages, max_tokens, stream, stop, response_format, grammar, tools, tool_choice, reset_kv_cache, kwargs
+        )
+        if stream:
+            return call.chunks(self._stream_all(requests), len(requests), with_usage)
+        return call.response(self._run_all(requests))
+
+    async def create_chat_completion_async(
+        self, messages: Sequence[Mapping[str, Any]], max_tokens: int | None = 128, stream: bool = False, **kwargs: Any
+    ) -> ChatCompletion | AsyncIterator[ChatCompletionChunk]:
+        """Answer messages without blocking the event loop; see `create_chat_completion`.
+
+        Calls that are awaited at the same time share batches, as far as n_seq_max allows. With stream, an asynchronous
+        iterator is returned once awaited. Cancelling the task ends the generation at once.
+        """
+        import asyncio
+
+        check_bool("stream", stream)
+        names = ("stop", "response_format", "grammar", "tools", "tool_choice")
+        given = [kwargs.pop(name, None) for name in names]
+        reset = kwargs.pop("reset_kv_cache", True)
+        call, requests, with_usage = self._chat(messages, max_tokens, stream, *given, reset, kwargs)
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def on_news(generation: Generation) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while the generation ran
+                loop.call_soon_threadsafe(news.set)
+
+        generations = self._submit_all(requests, on_news)
+        if stream:
+            return _async_chunks(call, generations, news, with_usage)
+        with contextlib.ExitStack() as stack:
+            for generation in generations:
+                stack.enter_context(generation)
+            while not all(generation.done for generation in generations):
+                await news.wait()
+                news.clear()
+            return call.response([generation.result() for generation in generations])
+
+    def _chat(
+        self,
+        messages: Any,
+        max_tokens: int | None,
+        stream: bool,
+        stop: Stop,
+        response_format: Mapping[str, Any] | None,
+        grammar: LlamaGrammar | None,
+        tools: Any,
+        tool_choice: Any,
+        reset_kv_cache: bool,
+        options: Mapping[str, Any],
+    ) -> tuple[ChatCall, list[Request], bool]:
+        """Check a chat completion's arguments, and make its requests."""
+        options = dict(options)
+        wishes = split_options(
+            {name: value for name, value in options.items() if name not in _CHAT_OPTIONS},
+            tuple(name for name in _OPTIONS if name != "grammar"),
+            (*_CHAT_OPTIONS, "messages", "max_tokens", "stream", "stop", "response_format", "grammar", "tools"),
+        )
+        offered = check_tools(tools)
+        choice, callable_tools = check_tool_choice(tool_choice, offered)
+        if choice == "none":
+            offered = []
+        n, top = options.get("n", 1), options.get("top_logprobs")
+        check_int("n", 1 if n is None else n, 1, 1024)
+        scored = options.get("logprobs") or False
+        check_bool("logprobs", scored)
+        if top is not None and not scored:
+            raise ValidationError("top_logprobs needs logprobs=True")
+        held = grammar_of_format(response_format)
+        if held is not None and grammar is not None:
+            raise ValidationError("response_format and grammar say both what the answer is held to; give one of them")
+        held = held or self._check_grammar(grammar)
+        if held is not None and choice == "required":
+            raise ValidationError("an answer can't both follow a grammar and call a tool; leave out tool_choice")
+        call, tokens = self._chat_prompt(check_messages(messages), offered, options)
+        call.plain = held is not None
+        call.n_top_logprobs = (top or 0) if scored else None
+        if held is None and offered:
+            held = self._tool_grammar(call, choice, callable_tools, options.get("parallel_tool_calls"))
+        most = options.get("max_completion_tokens")
+        params = sampling_of(self._sampling, options)
+        first = draw_seed(options.get("seed"), params.seed, self._config.seed)
+        requests = []
+        for index in range(n or 1):
+            request = self._request(
+                tokens,
+                max_tokens if most is None else most,
+                params,
+                stop,
+                (first + index) % 0xFFFFFFFF,
+                {**wishes, "grammar": held},
+                call.n_top_logprobs,
+                stream=stream,
+            )
+            request.special = not call.plain
+            request.reuse = not reset_kv_cache
+            requests.append(request)
+        return call, requests, includes_usage(stream, options.get("stream_options"))
+
+    def _chat_prompt(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], options: Mapping[str, Any]
+    ) -> tuple[ChatCall, list[int]]:
+        """Render messages and tokenize them."""
+        template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else None)
+        kwargs = dict(options.get("chat_template_kwargs") or {})
+        if options.get("reasoning_effort") is not None:
+            kwargs["reasoning_effort"] = options["reasoning_effort"]
+        shown: list[dict[str, Any]] | None = tools or None
+        if template.syntax(**kwargs).calls is None:
+            messages, shown = with_generic_tools(messages, tools) if tools else messages, None
+        documents = options.get("documents")
+        given = {**kwargs, **({"documents": documents} if documents else {})}
+        pieces = render(template, messages, self._special_tokens, tools=shown, **given)
+        tokens = [
+            token for piece in pieces for token in self._vocab.tokenize(check_text("the prompt", piece), False, True)
+        ]
+        if self._vocab.add_bos() and self._config.add_bos and tokens[:1] != [self._vocab.bos()]:
+            tokens.insert(0, self._vocab.bos())
+        name = options.get("model") or self.model_path
+        call = ChatCall(template, tools, kwargs, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
+        return call, tokens
+
+    def _tool_grammar(
+        self, call: ChatCall, choice: str, tools: list[dict[str, Any]], parallel: bool | None
+    ) -> LlamaGrammar:
+        """Return what holds calls to the tools' names and schemas: at once, or from where one begins."""
+        syntax = call.template.syntax(**call.template_kwargs)
+        calls = syntax.calls or GENERIC_CALLS
+        syntax = dataclasses.replace(syntax, calls=calls)
+        several = parallel is None or parallel
+        special = {text: token for text, token in self._special_tokens.items() if self._vocab.attr(token) & CONTROL}
+        trigger: str | None = "to=functions." if syntax.harmony else calls.trigger
+        if choice == "required":
+            trigger = syntax.think_end if syntax.thinks_already else None
+            source = call_grammar(syntax, tools, parallel=several, triggered=False, special=special)
+        elif not trigger:
+            trigger = f'{{"{calls.name_key}": "'
+            source = call_grammar(syntax, tools, parallel=several, triggered=False, special=special, begun=trigger)
+        else:
+            source = call_grammar(syntax, tools, parallel=several, triggered=True, special=special)
+        made = LlamaGrammar.from_lark(source)
+        return made if trigger is None else dataclasses.replace(made, trigger=trigger)
+
+    def chat_template(self, name: str | None = None) -> ChatTemplate:
+        """Return the chat template in use, compiled.
+
+        Args:
+            name: of one of several in the GGUF; None is the one that the configuration's `chat_format` names, or the
+                default.
+
+        Raises:
+            TemplateError: if there is none, or it is no Jinja.
+        """
+        wanted = name or self._config.chat_format
+        source = self._model.chat_template(wanted) if wanted else self._model.chat_template()
+        if source is None and wanted and "{" in wanted:
+            source = wanted
+        if source is None and wanted and wanted.lower() == "chatml":
+            source = CHATML
+        if source is None:
+            raise TemplateError(
+                f"{self.model_path!r} has no chat template{f' {wanted!r}' if wanted else ''}; "
+                'give chat_format="chatml", or the Jinja source of one'
+            )
+        if source not in self._templates:
+            tokens = {"bos_token": self._vocab.bos(), "eos_token": self._vocab.eos()}
+            texts = {key: self.token_to_piece(token) if token >= 0 else "" for key, token in tokens.items()}
+            self._templates[source] = ChatTemplate(source, **texts)
+        return self._templates[source]
+
+    @functools.cached_property
+    def _special_tokens(self) -> dict[str, int]:
+        """Texts of the tokens that stand for more than their text, with their ids."""
+        pieces = self._vocab.pieces(True)
+        kinds = CONTROL | USER_DEFINED
+        return {
+            piece.decode("utf-8", "replace"): token
+            for token, piece in enumerate(pieces)
+            if len(piece) > 1 and self._vocab.attr(token) & kinds
+        }
+
     def _prompts(self, prompt: Any, suffix: str | None) -> list[Prompt]:
         """Return what create_completion takes as a list of prompts."""
         several = isinstance(prompt, Sequence) and not isinstance(prompt, (str, bytes))
@@ -1840,6 +2092,33 @@ async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIter
             except StopIteration:
                 return
             yield text
+
+
+async def _async_chunks(
+    call: ChatCall, generations: list[Generation], news: asyncio.Event, with_usage: bool
+) -> AsyncIterator[ChatCompletionChunk]:
+    """Give answers in pieces as their text comes; being closed early cancels them."""
+    with contextlib.ExitStack() as stack:
+        for generation in generations:
+            stack.enter_context(generation)
+        readers = [ChunkReader(call, index) for index in range(len(generations))]
+        pending = dict(enumerate(generations))
+        for reader in readers:
+            yield reader.first()
+        while pending:
+            while not any(generation.has_news() for generation in pending.values()):
+                await news.wait()
+                news.clear()
+            for index, generation in list(pending.items()):
+                while generation.has_text():
+                    for chunk in readers[index].read(next(generation)):
+                        yield chunk
+                if generation.done:
+                    del pending[index]
+                    for chunk in readers[index].last(generation.result()):
+                        yield chunk
+        if with_usage:
+            yield call.usage_chunk([generation.result() for generation in generations])
 
 
 def _mean_logprob(result: GenerationResult) -> float:

@@ -138,7 +138,7 @@ class StreamParser:
         found = self._buffer.find(end)
         trigger = self._calls.trigger if self._calls is not None else ""
         call = self._buffer.find(trigger) if trigger else -1
-        if 0 <= call and (found < 0 or call < found):  # a call ends reasoning that was not closed
+        if call >= 0 and (found < 0 or call < found):  # a call ends reasoning that was not closed
             self._say("reasoning_content", self._buffer[:call])
             self._buffer = self._buffer[call:]
             self._read = self._read_call
@@ -233,7 +233,9 @@ class StreamParser:
         calls = self._calls
         assert calls is not None
         head = re.match(
-            r'\{(?:\s*"[^"\\]*"\s*:\s*"(?:[^"\\]|\\.)*"\s*,)*\s*"' + re.escape(calls.arguments_key) + r'"\s*:\s*(?=[{\[])',
+            r'\{(?:\s*"[^"\\]*"\s*:\s*"(?:[^"\\]|\\.)*"\s*,)*\s*"'
+            + re.escape(calls.arguments_key)
+            + r'"\s*:\s*(?=[{\[])',
             body,
         )
         if head is not None:

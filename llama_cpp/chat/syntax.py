@@ -165,9 +165,7 @@ def _turn(
     return full[len(_common_head(full, prompt)) :]
 
 
-def _thinking(
-    template: ChatTemplate, prompt: str, before: str, kwargs: Mapping[str, Any]
-) -> tuple[str, str, str]:
+def _thinking(template: ChatTemplate, prompt: str, before: str, kwargs: Mapping[str, Any]) -> tuple[str, str, str]:
     """Return the tags of reasoning, and what stands before content besides them."""
     for key in ("reasoning_content", "thinking", "reasoning"):
         turn = _turn(template, {"content": CONTENT, key: THOUGHT}, prompt, kwargs) or ""

@@ -17,19 +17,27 @@ class Vocabulary:
     """A model's tokens, as llguidance wants them; made once for each model.
 
     Args:
-        pieces: text of each token, b"" for those that have none.
+        pieces: text of each token.
+        special: ids of control tokens, which no text of a grammar stands for.
         eog: ids of the tokens that end a generation.
         tokenize: text as bytes -> token ids, without special tokens.
     """
 
-    def __init__(self, pieces: Sequence[bytes], eog: Collection[int], tokenize: Callable[[bytes], list[int]]) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[bytes],
+        special: Collection[int],
+        eog: Collection[int],
+        tokenize: Callable[[bytes], list[int]],
+    ) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
 
         self.eos_token_id = min(eog, default=0)
         self.bos_token_id = None
-        self.tokens = [piece if token not in eog else b"<eog>" for token, piece in enumerate(pieces)]
-        self.special_token_ids = [token for token, piece in enumerate(pieces) if not piece or token in eog]
+        self.tokens = list(pieces)
         self.eog = frozenset(eog)
+        empty = (token for token, piece in enumerate(pieces) if not piece)
+        self.special_token_ids = sorted({*special, *eog, *empty})
         self._tokenize = tokenize
         self._ids: dict[bytes, int] = {}
         self.native: LLTokenizer = LLTokenizer(
@@ -45,7 +53,7 @@ class Vocabulary:
 
     def _greedy(self, text: bytes) -> list[int]:
         if not self._ids:
-            self._ids = {piece: token for token, piece in enumerate(self.tokens) if token not in self.eog}
+            self._ids = {piece: token for token, piece in enumerate(self.tokens) if token not in self.special_token_ids}
         tokens, start = [], 0
         while start < len(text):
             for end in range(min(len(text), start + LONGEST_PIECE), start, -1):

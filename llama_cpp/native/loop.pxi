@@ -35,6 +35,7 @@ cdef cppclass Slot:
     cbool cancelled                 # written by any thread that holds the GIL, read without it
     cbool stream
     cbool share
+    cbool special                   # the text is to have that of control tokens
     string error                    # why it failed
     llama_sampler * chain           # owned by the Sampler in DecodeLoop.samplers
     cbool plain_greedy
@@ -182,7 +183,7 @@ cdef class DecodeLoop:
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
         int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint append = False,
-        bint share = False, double timeout = 0.0, processor = None, scores = None, int max_draft = 0, loras = (),
+        bint share = False, bint special = False, double timeout = 0.0, processor = None, scores = None, int max_draft = 0, loras = (),
         int n_keep = -1, Sampler grammar = None, constraint = None,
     ) -> int:
         """Begin a generation in a free slot.
@@ -200,6 +201,7 @@ cdef class DecodeLoop:
             reuse: keep the longest prefix of the tokens that the slot's sequence holds in memory.
             append: let the tokens follow on those of the slot's sequence, and keep what the memory holds of it.
             share: take the longest prefix that any slot's sequence holds in memory.
+            special: write the texts of control tokens too.
             timeout: seconds until the generation is ended; 0 is never.
             processor: is called with the sequence's tokens before each choice, and may change scores.
             max_draft: tokens to guess before each step, for a batch to confirm: by the draft model, or from what the
@@ -289,6 +291,7 @@ cdef class DecodeLoop:
         slot.n_drafted = slot.n_accepted = 0
         slot.stream = stream
         slot.share = share
+        slot.special = special
         slot.cancelled = False
         slot.finish = NOT_FINISHED
         slot.stop_hit = -1
@@ -781,7 +784,7 @@ cdef class DecodeLoop:
         slot.tokens.push_back(token)
         slot.generated.push_back(token)
         if self.speaks:
-            append_piece(self.context.vocab.ptr, token, False, slot.text)
+            append_piece(self.context.vocab.ptr, token, slot.special, slot.text)
         slot.ends.push_back(<uint32_t> slot.text.size())
         if self.find_stop(slot):
             self.end(slot, STOP_TEXT)

@@ -70,15 +70,15 @@ cdef class Vocab:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
 
-    def pieces(self) -> list[bytes]:
-        """Return the text of every token, b"" for those that have none (llama_token_to_piece)."""
+    def pieces(self, bint special) -> list[bytes]:
+        """Return the text of every token (llama_token_to_piece); that of special ones is b"" unless it is wanted."""
         cdef string text
         cdef int token
         self.alive()
         found = []
         for token in range(self.n_tokens):
             text.clear()
-            append_piece(self.ptr, token, False, text)
+            append_piece(self.ptr, token, special, text)
             found.append(<bytes> text)
         return found
 

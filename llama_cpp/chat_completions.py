@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from .chat.parser import StreamParser, parse
 from .chat.template import ChatTemplate
@@ -51,7 +51,7 @@ class ChatCall:
         if self.plain:
             message = ChatMessage(role="assistant", content=result.text)
         else:
-            message = parse(self.template, result.text, tools=self.tools, **self.template_kwargs)
+            message = cast(ChatMessage, parse(self.template, result.text, tools=self.tools, **self.template_kwargs))
         calls = bool(message.get("tool_calls"))
         return ChatChoice(
             index=index,

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
-from .chat.prompt import check_messages, render
+from .chat.calls import call_grammar, check_tool_choice, check_tools, with_generic_tools
+from .chat.messages import check_messages, render
 from .chat.syntax import GENERIC_CALLS
 from .chat.template import CHATML, ChatTemplate
-from .chat.tools import call_grammar, check_tool_choice, check_tools, with_generic_tools
 from .chat_completions import ChatCall, ChunkReader, grammar_of_format
 from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
 from .config import (
@@ -1213,8 +1213,8 @@ class Llama:
                 SamplingParams such as `temperature`, and of RequestOptions such as `timeout`.
 
         Returns:
-            A dict in OpenAI's shape, whose message has `reasoning_content` where the model thinks aloud; with stream, an
-            iterator of such dicts, whose closing ends the generation.
+            A dict in OpenAI's shape, whose message has `reasoning_content` where the model thinks aloud; with stream,
+            an iterator of such dicts, whose closing ends the generation.
 
         Raises:
             TemplateError: if the model has no chat template, or it refuses the messages.
@@ -1239,10 +1239,18 @@ class Llama:
         import asyncio
 
         check_bool("stream", stream)
-        names = ("stop", "response_format", "grammar", "tools", "tool_choice")
-        given = [kwargs.pop(name, None) for name in names]
-        reset = kwargs.pop("reset_kv_cache", True)
-        call, requests, with_usage = self._chat(messages, max_tokens, stream, *given, reset, kwargs)
+        call, requests, with_usage = self._chat(
+            messages,
+            max_tokens,
+            stream,
+            kwargs.pop("stop", None),
+            kwargs.pop("response_format", None),
+            kwargs.pop("grammar", None),
+            kwargs.pop("tools", None),
+            kwargs.pop("tool_choice", None),
+            kwargs.pop("reset_kv_cache", True),
+            kwargs,
+        )
         loop, news = asyncio.get_running_loop(), asyncio.Event()
 
         def on_news(generation: Generation) -> None:

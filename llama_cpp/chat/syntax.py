@@ -6,7 +6,6 @@ Probe messages with unmistakable words in them are rendered, and what the templa
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -275,7 +274,8 @@ def _json_body(turn: str) -> tuple[str, CallSyntax] | None:
             continue
         if not isinstance(value, dict):
             continue
-        flat = value.get("function") if isinstance(value.get("function"), dict) else value
+        nested = value.get("function")
+        flat = nested if isinstance(nested, dict) else value
         name = next((key for key, one in flat.items() if one == NAME), "")
         arguments = next((key for key, one in flat.items() if one in ({KEY: VALUE}, json.dumps({KEY: VALUE}))), "")
         if name and arguments:
@@ -342,16 +342,21 @@ def _parameters(turn: str) -> CallSyntax:
 
 def _common_head(one: str, other: str) -> str:
     """Return what two texts begin with, without cutting a tag in two."""
-    head = os.path.commonprefix([one, other])
+    head = _common(one, other)
     begin = head.rfind("<")
     return head[:begin] if begin >= 0 and ">" not in head[begin:] and head not in (one, other) else head
 
 
 def _common_tail(one: str, other: str) -> str:
     """Return what two texts end with, without cutting a tag in two."""
-    tail = os.path.commonprefix([one[::-1], other[::-1]])[::-1]
+    tail = _common(one[::-1], other[::-1])[::-1]
     before = one[: len(one) - len(tail)]
     begin = before.rfind("<")
     if begin >= 0 and ">" not in before[begin:] and ">" in tail:
         return tail.partition(">")[2]
     return tail
+
+
+def _common(one: str, other: str) -> str:
+    n = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:n]

@@ -87,8 +87,8 @@ def check_tool_choice(choice: Any, tools: Sequence[Tool]) -> tuple[str, list[Too
     if name is None or not chosen:
         names = ", ".join(tool["function"]["name"] for tool in tools) or "none"
         raise ValidationError(
-            f'tool_choice must be "none", "auto", "required" or {{"type": "function", "function": {{"name": ...}}}} with '
-            f"the name of a tool ({names}); got {choice!r}"
+            'tool_choice must be "none", "auto", "required" or {"type": "function", "function": {"name": ...}} '
+            f"with the name of a tool ({names}); got {choice!r}"
         )
     return "required", chosen
 

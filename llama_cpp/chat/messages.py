@@ -1,0 +1,157 @@
+"""Messages -> the pieces of text that are tokenized, so that no user can write a special token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ValidationError
+
+if TYPE_CHECKING:
+    from .template import ChatTemplate
+
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+
+
+def check_messages(messages: Any) -> list[dict[str, Any]]:
+    """Return messages as templates expect them: texts in one piece, arguments as dicts.
+
+    Raises:
+        ValidationError: naming the index and what is wrong there.
+    """
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
+        raise ValidationError(f"messages must be a list of dicts with at least one in it, got {messages!r}")
+    return [_check_message(f"messages[{index}]", message) for index, message in enumerate(messages)]
+
+
+def _check_message(name: str, message: Any) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise ValidationError(f"{name} must be a dict, got {message!r}")
+    if message.get("role") not in ROLES:
+        raise ValidationError(f"{name} must have one of the roles {', '.join(ROLES)}; got {message.get('role')!r}")
+    checked = {key: value for key, value in message.items() if value is not None or key == "content"}
+    checked["content"] = _text_of(name, message.get("content"))
+    if message["role"] == "developer":
+        checked["role"] = "system"
+    if checked.get("tool_calls"):
+        checked["tool_calls"] = [_check_call(name, call) for call in checked["tool_calls"]]
+    else:
+        checked.pop("tool_calls", None)
+    if checked["content"] is None:
+        if message["role"] != "assistant":
+            raise ValidationError(f"{name} of role {message['role']!r} has no content")
+        checked["content"] = ""
+    return checked
+
+
+def _text_of(name: str, content: Any) -> str | None:
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise ValidationError(f"the content of {name} must be a str or a list of parts, got {content!r}")
+    texts = []
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type") not in ("text", "refusal"):
+            kind = part.get("type") if isinstance(part, Mapping) else part
+            raise ValidationError(f"{name} has a part of type {kind!r}; this model reads text alone")
+        texts.append(str(part.get("text", part.get("refusal", ""))))
+    return "".join(texts)
+
+
+def _check_call(name: str, call: Any) -> dict[str, Any]:
+    function = call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise ValidationError(f'a tool call of {name} needs {{"function": {{"name": ..., "arguments": ...}}}}')
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            raise ValidationError(f"the arguments of a tool call of {name} are no JSON: {arguments!r}") from None
+    if not isinstance(arguments, Mapping):
+        raise ValidationError(f"the arguments of a tool call of {name} must be an object, got {arguments!r}")
+    return {**call, "type": "function", "function": {**function, "arguments": arguments}}
+
+
+def render(
+    template: ChatTemplate, messages: Sequence[Mapping[str, Any]], special: Collection[str], **arguments: Any
+) -> list[str]:
+    """Render messages, cut wherever something that a request says has the text of a special token.
+
+    Each piece can be tokenized with special tokens on: those that stand in texts of the request, or at the border of
+    two of them, are cut in two, and only the template's own are left whole. To find them behind the template, a
+    character that nobody uses is put into them before. Of an assistant's earlier answers, the tags of reasoning stay
+    whole, since templates look for them.
+
+    Args:
+        template: the template.
+        messages: as `check_messages` returns them.
+        special: texts of the vocabulary's special tokens.
+        **arguments: of ChatTemplate.render.
+    """
+    everything = json.dumps([messages, arguments], ensure_ascii=False, default=str) + template.source
+    mark = next((chr(code) for code in range(0xE000, 0xF900) if chr(code) not in everything), None)
+    if mark is None:
+        raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
+    texts = sorted((text for text in special if len(text) > 1 and not text[0].isalnum()), key=len, reverse=True)
+    syntax = template.syntax(
+        **{key: value for key, value in arguments.items() if key not in ("tools", "documents", "add_generation_prompt")}
+    )
+    spoken = [text for text in texts if text not in (syntax.think_start, syntax.think_end)]
+    guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else texts) for message in messages]
+    for name in ("tools", "documents"):
+        if arguments.get(name):
+            arguments[name] = _guard(arguments[name], mark, texts)
+    escaped = f"\\u{ord(mark):04x}"  # what tojson(ensure_ascii=true) writes
+    return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, texts)
+
+
+def _guard(value: Any, mark: str, special: Sequence[str]) -> Any:
+    """Put a mark into every special token's text, and into what could become one beside another text."""
+    if isinstance(value, str):
+        return _guard_text(value, mark, special)
+    if isinstance(value, Mapping):
+        return {
+            _guard(key, mark, special): inner if key in ("role", "type") else _guard(inner, mark, special)
+            for key, inner in value.items()
+        }
+    return [_guard(inner, mark, special) for inner in value] if isinstance(value, list) else value
+
+
+def _guard_text(text: str, mark: str, special: Sequence[str]) -> str:
+    places = set()
+    for token in special:
+        at = text.find(token)
+        while at >= 0:
+            places.add(at + 1)
+            at = text.find(token, at + 1)
+        for length in range(1, min(len(token), len(text) + 1)):
+            if text.endswith(token[:length]):
+                places.add(len(text) - length + 1)
+            if text.startswith(token[-length:]):
+                places.add(length - 1)
+    for place in sorted(places, reverse=True):
+        text = text[:place] + mark + text[place:]
+    return text
+
+
+def _cut(text: str, mark: str, special: Sequence[str]) -> list[str]:
+    """Take the marks out of a text, and cut it at those that a special token's text spans."""
+    parts = text.split(mark)
+    whole = "".join(parts)
+    longest = max(map(len, special), default=0)
+    pieces, begin, position = [], 0, 0
+    for part in parts[:-1]:
+        position += len(part)
+        around = whole[max(0, position - longest) : position + longest]
+        middle = min(position, longest)
+        if any(_spans(around, middle, token) for token in special):
+            pieces.append(whole[begin:position])
+            begin = position
+    return [*pieces, whole[begin:]]
+
+
+def _spans(text: str, position: int, token: str) -> bool:
+    """Tell whether a token's text begins before a position and ends behind it."""
+    return text.find(token, max(0, position - len(token) + 1), position + len(token) - 1) >= 0

@@ -138,6 +138,9 @@ class StreamParser:
         found = self._buffer.find(end)
         trigger = self._calls.trigger if self._calls is not None else ""
         call = self._buffer.find(trigger) if trigger else -1
+        if call >= 0 and found < 0 and not self._final and _overlap(self._buffer, end) > len(self._buffer) - call:
+            self._give_safe("reasoning_content", [end])  # the trigger may be a part of the end
+            return False
         if call >= 0 and (found < 0 or call < found):  # a call ends reasoning that was not closed
             self._say("reasoning_content", self._buffer[:call])
             self._buffer = self._buffer[call:]
@@ -208,8 +211,8 @@ class StreamParser:
         prefix = _pattern(calls.prefix.strip())
         found = prefix.match(text)
         if found is None or (not calls.prefix.strip() and not text.startswith("{") and calls.kind == "json"):
-            whole = calls.section_start.strip() + calls.prefix.strip()
-            if not self._final and (not text or whole.startswith(text) or calls.prefix.strip().startswith(text)):
+            parts = (calls.section_start + calls.prefix, calls.prefix, calls.separator, calls.section_end)
+            if not self._final and (not text or any(part.strip().startswith(text) for part in parts)):
                 return False
             self._buffer = text.removeprefix(calls.section_end.strip())
             self._read = self._read_content if self._n_calls else self._read_raw

@@ -1,0 +1,222 @@
+"""JSON numbers as terminals: comparison of decimals, digit by digit.
+
+Whatever is said of a number is said of its decimals, without exponents. Those with a fraction have at most 15 digits,
+and so different ones are different floats: what holds of the digits holds of the float that a reader makes of them.
+Integers have at most 300, fewer than Python's int() refuses.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from .formula import Leaf, Not, Term, Unsupported
+
+MAX_VALUES = 1000  # multiples that are listed one by one
+
+NUMBER = r"/-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,2})?/"
+INTEGER = r"/-?(?:0|[1-9][0-9]{0,299})/"
+_DECIMAL = rf"(/-?(?:0|[1-9][0-9]{{0,299}})/ | /-?(?:0|[1-9][0-9]{{0,13}})\.[0-9]+/ & /-?[0-9.]{{3,16}}/)"
+
+
+def decimal(value: Any) -> Decimal:
+    """Return the decimal that Python reads back as this int or float."""
+    if isinstance(value, float) and not value.is_integer():
+        return Decimal(repr(value))
+    return Decimal(int(value))
+
+
+def _digits(magnitude: Decimal) -> tuple[str, str]:
+    whole, _, fraction = f"{magnitude:f}".partition(".")
+    return whole, fraction.rstrip("0")
+
+
+def _equal(magnitude: Decimal) -> str:
+    whole, fraction = _digits(magnitude)
+    return rf"{whole}\.{fraction}0*" if fraction else rf"{whole}(?:\.0+)?"
+
+
+def _greater(magnitude: Decimal) -> str:
+    """Return a regex of the decimals without sign that are greater than one."""
+    whole, fraction = _digits(magnitude)
+    if len(whole) > 300:
+        return "x"  # no decimal is
+    ways = []
+    for index, digit in enumerate(whole):
+        if digit != "9":
+            ways.append(f"{whole[:index]}[{int(digit) + 1}-9][0-9]{{{len(whole) - index - 1}}}")
+    ways = [rf"(?:{'|'.join([*ways, f'[1-9][0-9]{{{len(whole)},}}'])})(?:\.[0-9]+)?"]
+    for index, digit in enumerate(fraction):
+        if digit != "9":
+            ways.append(rf"{whole}\.{fraction[:index]}[{int(digit) + 1}-9][0-9]*")
+    ways.append(rf"{whole}\.{fraction}[0-9]*[1-9][0-9]*")
+    return f"(?:{'|'.join(ways)})"
+
+
+# -- leaves ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Integer(Leaf):
+    """No fraction, or one of zeros."""
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number is one."""
+        return isinstance(value, int) or value.is_integer()
+
+    def terminal(self) -> str:
+        """Return the terminal of the decimals that are."""
+        return r"/-?[0-9]+(?:\.0+)?/"
+
+
+@dataclass(frozen=True)
+class Above(Leaf):
+    """At least a bound, or more than it if that is excluded."""
+
+    bound: Decimal
+    excluded: bool
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number is."""
+        return decimal(value) > self.bound or (not self.excluded and decimal(value) == self.bound)
+
+    def terminal(self) -> str:
+        """Return the terminal of the decimals that are."""
+        magnitude = abs(self.bound)
+        if self.bound > 0:
+            return f"/{_greater(magnitude)}{'' if self.excluded else f'|{_equal(magnitude)}'}/"
+        if self.bound == 0:
+            zero = "" if self.excluded else rf"|-?{_equal(magnitude)}"
+            return f"/{_greater(magnitude)}{zero}/"
+        # Everything without a sign, and with one what is not further from zero than the bound.
+        return (
+            rf"(/[0-9.]+/ | ~(/-(?:{_greater(magnitude)}{f'|{_equal(magnitude)}' if self.excluded else ''})/) & /-.+/)"
+        )
+
+
+@dataclass(frozen=True)
+class Multiple(Leaf):
+    """A whole number of times of a divisor; a float one is kept, because division rounds then."""
+
+    divisor: int | float
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number is, by the arithmetic of the jsonschema package."""
+        if isinstance(self.divisor, int):
+            return bool(value % self.divisor == 0)
+        quotient = value / self.divisor
+        return math.isfinite(quotient) and quotient == int(quotient)
+
+
+@dataclass(frozen=True)
+class Numbers(Leaf):
+    """One of some numbers."""
+
+    numbers: frozenset[Any]
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a number is among them."""
+        return value in self.numbers
+
+    def terminal(self) -> str:
+        """Return the terminal of all ways to write them as decimals."""
+        decimals = sorted(decimal(number) for number in self.numbers)
+        ways = (("" if one > 0 else "-?" if one == 0 else "-") + _equal(abs(one)) for one in decimals)
+        return f"/{'|'.join(ways)}/"
+
+
+# -- terms -------------------------------------------------------------------------------------------------------------
+
+
+def _bounds(term: Term) -> tuple[Above | None, Above | None]:
+    """Return the tightest lower bound of a term, and the one that it must not reach."""
+    lowest = [leaf for leaf in term if isinstance(leaf, Above)]
+    highest = [leaf.leaf for leaf in term if isinstance(leaf, Not) and isinstance(leaf.leaf, Above)]
+    return (
+        max(lowest, key=lambda leaf: (leaf.bound, leaf.excluded), default=None),
+        min(highest, key=lambda leaf: (leaf.bound, leaf.excluded), default=None),
+    )
+
+
+def possible(term: Term) -> bool:
+    """Tell whether a number might satisfy all leaves of a term."""
+    lowest, highest = _bounds(term)
+    if lowest and highest and (highest.bound, highest.excluded) <= (lowest.bound, lowest.excluded):
+        return False
+    if any(isinstance(leaf, Multiple) and isinstance(leaf.divisor, float) for leaf in term):
+        return True  # rounding decides
+    return listed(term) != frozenset()
+
+
+def listed(term: Term) -> frozenset[Any] | None:
+    """Return the numbers that satisfy a term if it lists some, or allows few multiples; else None."""
+    candidates = next((leaf.numbers for leaf in term if isinstance(leaf, Numbers)), None) or _multiples(term)
+    if candidates is None:
+        return None
+    return frozenset(value for value in candidates if all(_satisfies(leaf, value) for leaf in term))
+
+
+def _satisfies(leaf: Any, value: Any) -> bool:
+    return not leaf.leaf.holds(value) if isinstance(leaf, Not) else bool(leaf.holds(value))
+
+
+def _multiples(term: Term) -> list[Any] | None:
+    """Return the multiples between the bounds of a term, None if they are too many or there are no bounds."""
+    lowest, highest = _bounds(term)
+    divisors = [Fraction(decimal(leaf.divisor)) for leaf in term if isinstance(leaf, Multiple)]
+    if not divisors and Integer() in term:
+        divisors = [Fraction(1)]
+    if not (lowest and highest and divisors):
+        return None
+    step = max(divisors)
+    first, last = math.ceil(Fraction(lowest.bound) / step), math.floor(Fraction(highest.bound) / step)
+    if last - first >= MAX_VALUES:
+        return None
+    exact = (step * factor for factor in range(first, last + 1))
+    return [int(value) if value.denominator == 1 else float(value) for value in exact]
+
+
+def alternatives_of(term: Term, json_options: dict[str, Any]) -> list[str]:
+    """Return what a rule of the numbers that satisfy a term consists of.
+
+    Raises:
+        Unsupported: for a multiple that can't be told from the digits.
+    """
+    values = listed(term)
+    if values is not None:
+        return [Numbers(values).terminal()] if values else []
+    multiples = [leaf for leaf in term if isinstance(leaf, Multiple)]
+    if multiples:
+        return [_integer_multiples(term, multiples, json_options)]
+    negated = [leaf.leaf for leaf in term if isinstance(leaf, Not) and isinstance(leaf.leaf, Multiple)]
+    if negated:
+        raise Unsupported(negated[0], "the numbers that are no multiple can't be told from their digits")
+    if not term:
+        return [NUMBER]
+    if term == (Integer(),):
+        return [INTEGER]
+    return [" & ".join([_DECIMAL, *map(_terminal, term)])]
+
+
+def _terminal(leaf: Any) -> str:
+    return f"~({leaf.leaf.terminal()})" if isinstance(leaf, Not) else str(leaf.terminal())
+
+
+def _integer_multiples(term: Term, multiples: list[Multiple], json_options: dict[str, Any]) -> str:
+    """Return llguidance's own rule of integers, the only one that can divide."""
+    if not all(isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, (Above, Multiple)) or leaf == Integer() for leaf in term):
+        raise Unsupported(multiples[0], "multiples can't be combined with other conditions")
+    lowest, highest = _bounds(term)
+    limit = 10**18 if all(isinstance(leaf.divisor, int) for leaf in multiples) else 10**15  # where floats are exact
+    divisors = [decimal(leaf.divisor) for leaf in multiples]
+    if any(divisor != int(divisor) or divisor >= limit for divisor in divisors):
+        raise Unsupported(multiples[0], "multiples of a fraction are a matter of rounding")
+    first = -limit if lowest is None else math.floor(lowest.bound) + 1 if lowest.excluded else math.ceil(lowest.bound)
+    last = limit if highest is None else math.floor(highest.bound) if highest.excluded else math.ceil(highest.bound) - 1
+    bounds = {"minimum": max(first, -limit), "maximum": min(last, limit)}
+    step = math.lcm(*map(int, divisors))
+    return "%json " + json.dumps({"type": "integer", "multipleOf": step, **bounds, **json_options})

@@ -1,0 +1,147 @@
+"""What schemas say of arrays and objects: leaves of formulas whose parts are other schemas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .formula import Formula, Leaf, Unsupported, conj, disj
+
+
+class Literal(NamedTuple):
+    """A schema, by its number, that a value satisfies or does not."""
+
+    schema: int
+    positive: bool = True
+
+    def negated(self) -> Literal:
+        """Return the opposite."""
+        return Literal(self.schema, not self.positive)
+
+
+def _outside(kind: type[Size] | type[Count], low: int, high: int | None) -> Formula:
+    below = [kind(0, low - 1)] if low > 0 else []
+    return disj([*below, *([] if high is None else [kind(high + 1, None)])])
+
+
+@dataclass(frozen=True)
+class Size(Leaf):
+    """An array has a number of items."""
+
+    low: int
+    high: int | None
+
+    def negation(self) -> Formula:
+        """Return that it has fewer or more."""
+        return _outside(Size, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Item(Leaf):
+    """An array has no item at an index, or one that satisfies a schema."""
+
+    index: int
+    schema: Literal
+
+    def negation(self) -> Formula:
+        """Return that it has one that does not."""
+        return conj([Size(self.index + 1, None), Item(self.index, self.schema.negated())])
+
+
+@dataclass(frozen=True)
+class Rest(Leaf):
+    """All items of an array from an index on satisfy a schema."""
+
+    start: int
+    schema: Literal
+
+    def negation(self) -> Formula:
+        """Return that one does not."""
+        return Contains(self.schema.negated(), 1, None, self.start)
+
+
+@dataclass(frozen=True)
+class Contains(Leaf):
+    """From an index on, so many items of an array satisfy a schema."""
+
+    schema: Literal
+    low: int
+    high: int | None
+    start: int = 0
+
+    def negation(self) -> Formula:
+        """Return that fewer or more do."""
+        if self.low == 1 and self.high is None:
+            return Rest(self.start, self.schema.negated())
+        below = [Contains(self.schema, 0, self.low - 1, self.start)] if self.low > 0 else []
+        above = [] if self.high is None else [Contains(self.schema, self.high + 1, None, self.start)]
+        return disj([*below, *above])
+
+
+@dataclass(frozen=True)
+class Unique(Leaf):
+    """No two items of an array are equal."""
+
+    def negation(self) -> Formula:
+        """Refuse: no grammar asks for two equal items of any value."""
+        raise Unsupported(self, "that some items are equal can't be demanded")
+
+
+@dataclass(frozen=True)
+class Has(Leaf):
+    """An object has a property, or has not."""
+
+    name: str
+    present: bool = True
+
+    def negation(self) -> Formula:
+        """Return the opposite."""
+        return Has(self.name, not self.present)
+
+
+@dataclass(frozen=True)
+class Property(Leaf):
+    """An object has no property of a name, or one that satisfies a schema."""
+
+    name: str
+    schema: Literal
+
+    def negation(self) -> Formula:
+        """Return that it has one that does not."""
+        return conj([Has(self.name), Property(self.name, self.schema.negated())])
+
+
+@dataclass(frozen=True)
+class Properties(Leaf):
+    """All properties whose names satisfy a formula satisfy a schema."""
+
+    names: Formula
+    schema: Literal
+
+    def negation(self) -> Formula:
+        """Return that one does not."""
+        return SomeProperty(self.names, self.schema.negated())
+
+
+@dataclass(frozen=True)
+class SomeProperty(Leaf):
+    """A property whose name satisfies a formula satisfies a schema."""
+
+    names: Formula
+    schema: Literal
+
+    def negation(self) -> Formula:
+        """Return that none does."""
+        return Properties(self.names, self.schema.negated())
+
+
+@dataclass(frozen=True)
+class Count(Leaf):
+    """An object has a number of properties."""
+
+    low: int
+    high: int | None
+
+    def negation(self) -> Formula:
+        """Return that it has fewer or more."""
+        return _outside(Count, self.low, self.high)

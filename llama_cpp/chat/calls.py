@@ -225,7 +225,8 @@ def _name(tool: Tool) -> str:
 
 
 def _parameters(tool: Tool) -> dict[str, Any]:
-    return {"type": "object", **tool["function"]["parameters"]}
+    """Return the schema of a tool's arguments; those that it does not name are left out, as callers expect."""
+    return {"type": "object", "additionalProperties": False, **tool["function"]["parameters"]}
 
 
 def _body(writer: _LarkWriter, calls: CallSyntax, tool: Tool, begun: str = "") -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import ast
+import functools
 import json
-import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import secrets
+import string
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .syntax import CALL_ID, GENERIC_CALLS, CallSyntax, Syntax
+from .literals import LiteralReader, read_value
+from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax
 
 if TYPE_CHECKING:
     from .template import ChatTemplate
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
 Delta = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]
 
-_HARMONY_MARKER = re.compile(r"<\|(start|channel|message|end|return|call|constrain)\|>")
+_T = TypeVar("_T")
+Reading = Generator[None, None, _T]
+"""A part of the parser: yields when it needs more text, and returns what it has read."""
+
+_NAME = re.compile(r"[\w.:/-]+")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_PAIR = re.compile(rf'"([^"\\]*)"\s*:\s*({_STRING.pattern}|\d+)')
+_ID_CHARACTERS = string.ascii_letters + string.digits
+_LONGEST_HEAD = 1024  # of a JSON call, in characters, up to its arguments
+_LONGEST_SPACE = 64  # that is held back, since the end of the turn may follow
 
 
 def parse(
@@ -28,7 +39,8 @@ def parse(
     Args:
         template: of the model that wrote it.
         text: what it wrote after the generation prompt; the end-of-turn marker may be there or not.
-        tools: that it was offered, whose schemas tell texts from numbers where the syntax does not.
+        tools: that it was offered, whose schemas tell texts from numbers where the syntax does not. Where there were
+            none, [], nothing is a call; None is not known.
         partial: the text may go on: what could still become something else is left out.
         **template_kwargs: what the template was given for the prompt.
 
@@ -44,388 +56,542 @@ def parse(
 
 def message_of(deltas: Sequence[Delta]) -> dict[str, Any]:
     """Put deltas together."""
-    message: dict[str, Any] = {"role": "assistant", "content": None}
+    texts: dict[str, list[str]] = {"content": [], "reasoning_content": []}
     calls: list[dict[str, Any]] = []
+    arguments: list[list[str]] = []
     for delta in deltas:
-        for key in ("content", "reasoning_content"):
-            if key in delta:
-                message[key] = (message.get(key) or "") + delta[key]
+        for key in texts.keys() & delta:
+            texts[key].append(delta[key])
         for call in delta.get("tool_calls", ()):
             if call["index"] == len(calls):
-                function = {"name": call["function"]["name"], "arguments": ""}
-                calls.append({"id": call["id"], "type": "function", "function": function})
-            calls[call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+                calls.append({"id": call["id"], "type": "function", "function": {"name": call["function"]["name"]}})
+                arguments.append([])
+            arguments[call["index"]].append(call["function"]["arguments"])
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts["content"])}
+    if texts["reasoning_content"]:
+        message["reasoning_content"] = "".join(texts["reasoning_content"])
     if calls:
+        for call, pieces in zip(calls, arguments, strict=True):
+            call["function"]["arguments"] = "".join(pieces)
+        message["content"] = message["content"] or None
         message["tool_calls"] = calls
-    elif message["content"] is None:
-        message["content"] = ""
     return message
 
 
 def new_call_id() -> str:
-    """Return an id for a call, unlike any other."""
-    return f"call_{os.urandom(12).hex()}"
+    """Return an id for a call, unlike any other; of nine letters and digits, as Mistral's templates demand."""
+    return "".join(secrets.choice(_ID_CHARACTERS) for _ in range(9))
 
 
 class StreamParser:
     """Reads a message piece by piece; the pieces that it gives only ever add to each other.
 
+    It is written as one generator that reads the turn from its beginning to its end, and rests where text is missing.
+
     Args:
         template: of the model that writes it.
-        tools: that it was offered.
+        tools: that it was offered, as for `parse`.
         **template_kwargs: what the template was given for the prompt.
     """
 
     def __init__(self, template: ChatTemplate, tools: Tools | None = None, **template_kwargs: Any) -> None:
-        syntax: Syntax = template.syntax(**template_kwargs)
-        self._syntax = syntax
+        self._syntax = syntax = template.syntax(**template_kwargs)
         self._calls: CallSyntax | None = syntax.calls or (GENERIC_CALLS if tools else None)
-        self._tools = {_function(tool)["name"]: _function(tool) for tool in tools or ()}
-        self._read = self._read_harmony if syntax.harmony else self._read_start
-        self._buffer = ""
+        if tools is not None and not tools:
+            self._calls = None
+        self._tools = None if tools is None else {_function(tool)["name"]: _function(tool) for tool in tools}
+        self._text = ""  # that is not read yet
         self._final = False
         self._deltas: list[Delta] = []
         self._n_calls = 0
-        self._space = ""  # that is only given if more follows
-        self._kind = ""  # "content" or "reasoning_content", once there was some
-        self._scan: _JsonScanner | None = None
-        self._nested = False
-        self._header = ""
+        self._run = self._harmony() if syntax.harmony else self._turn()
 
     def feed(self, text: str) -> list[Delta]:
         """Take more text, and return what is certain of it, in the shape of OpenAI's deltas."""
-        self._buffer += text
-        return self._drain()
+        self._text += text
+        next(self._run, None)
+        deltas, self._deltas = self._deltas, []
+        return deltas
 
     def finish(self) -> list[Delta]:
         """Return what is left, now that nothing follows."""
         self._final = True
-        return self._drain()
+        return self.feed("")
 
-    def _drain(self) -> list[Delta]:
-        while self._read():
-            pass
-        deltas, self._deltas = self._deltas, []
-        return deltas
+    # -- the turn ------------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> Reading[None]:
+        """Read reasoning, content and calls, up to the end of the turn."""
+        reasoned = yield from self._reasoning()
+        said = yield from self._begin_content(reasoned)
+        calls, syntax = self._calls, self._syntax
+        trigger = calls.trigger if calls else ""
+        marks = _Marks([trigger, syntax.content_end, *syntax.end])
+        while True:
+            mark = yield from self._until(marks, "content", lstrip=not said)
+            if mark is None or (mark in syntax.end and mark != syntax.content_end):
+                break
+            if mark == trigger:
+                self._text = mark + self._text
+                if not (yield from self._section()):
+                    self._say("content", mark)
+                    self._text = self._text[len(mark) :]
+                said = False
+            elif not (yield from self._after_content()) and mark in syntax.end:
+                break
+            else:
+                said = yield from self._begin_content(True)
+        yield from self._ignore()
+
+    def _reasoning(self) -> Reading[bool]:
+        """Read reasoning, if the turn begins with any, and tell whether it did."""
+        start, stop = self._syntax.think_start, self._syntax.think_end
+        if not stop:
+            return False
+        opened = bool(start) and (yield from self._take(start))
+        if not opened and not self._syntax.thinks_already:
+            return (yield from self._take(stop))  # the prompt has opened and closed it, and the model closes it again
+        trigger = self._calls.trigger if self._calls else ""
+        mark = yield from self._until(_Marks([stop, trigger]), "reasoning_content", lstrip=True)
+        if mark != stop and mark is not None:
+            self._text = mark + self._text  # a call ends reasoning that was not closed
+        return True
+
+    def _begin_content(self, trimmed: bool) -> Reading[bool]:
+        """Skip what stands before content, and tell whether the space that comes next belongs to it."""
+        start = self._syntax.content_start
+        if trimmed or start:
+            yield from self._skip_space()
+        if self._calls is not None and not self._calls.trigger and (yield from self._section()):
+            return False
+        found = bool(start) and (yield from self._take(start))
+        return not trimmed or (found and not start.isspace())
+
+    def _after_content(self) -> Reading[bool]:
+        """Tell whether something follows content, behind what ends it."""
+        yield from self._skip_space()
+        return self._text != ""
+
+    def _ignore(self) -> Reading[None]:
+        while not self._final:
+            self._text = ""
+            yield
+
+    # -- pieces of text ------------------------------------------------------------------------------------------------
+
+    def _until(self, marks: _Marks, kind: str, *, lstrip: bool) -> Reading[str | None]:
+        """Give text up to the first mark, and return that; None if the text ends before.
+
+        Space before a mark is not given: it is the template's, or the model's imitation of it.
+        """
+        while True:
+            if lstrip:
+                self._text = self._text.lstrip()
+            end, mark = marks.find(self._text, self._final)
+            text = self._text[:end]
+            if mark is None and self._final:
+                self._say(kind, text.removesuffix(self._syntax.content_tail) if kind == "content" else text.rstrip())
+                self._text = ""
+                return None
+            body = text.rstrip()
+            if mark in self._syntax.end and kind == "content":
+                body = text.removesuffix(self._syntax.content_tail)
+            elif mark is None and end - len(body) > _LONGEST_SPACE:
+                body = text
+            self._say(kind, body)
+            lstrip = lstrip and not body
+            if mark is not None:
+                self._text = self._text[end + len(mark) :]
+                return mark
+            self._text = self._text[len(body) :]
+            yield
 
     def _say(self, kind: str, text: str) -> None:
-        """Give text without the space around it: templates strip it, and put their own in its place."""
-        if kind != self._kind:
-            self._space = ""
-            text = text.lstrip()
-        text = self._space + text
-        body = text.rstrip()
-        self._space = text[len(body) :]
-        if body:
-            self._kind = kind
-            self._deltas.append({kind: body})
+        if text:
+            self._deltas.append({kind: text})
 
-    # -- reasoning and content -----------------------------------------------------------------------------------------
+    def _skip_space(self) -> Reading[None]:
+        self._text = self._text.lstrip()
+        while not self._text and not self._final:
+            yield
+            self._text = self._text.lstrip()
 
-    def _read_start(self) -> bool:
-        start, text = self._syntax.think_start, self._buffer.lstrip()
-        if self._syntax.thinks_already or (start and text.startswith(start)):
-            self._buffer = text.removeprefix(start)
-            self._read = self._read_thinking
-            return True
-        if start and start.startswith(text) and not self._final:
+    def _take(self, mark: str) -> Reading[bool]:
+        """Skip a text, with more or less space in it and before it, if it comes next."""
+        while True:
+            end = _match(mark, self._text)
+            if end is not None or self._final:
+                break
+            yield
+        if end is None or end < 0:
             return False
-        self._read = self._read_content_start
+        self._text = self._text[end:]
         return True
-
-    def _read_thinking(self) -> bool:
-        end = self._syntax.think_end
-        found = self._buffer.find(end)
-        trigger = self._calls.trigger if self._calls is not None else ""
-        call = self._buffer.find(trigger) if trigger else -1
-        if call >= 0 and found < 0 and not self._final and _overlap(self._buffer, end) > len(self._buffer) - call:
-            self._give_safe("reasoning_content", [end])  # the trigger may be a part of the end
-            return False
-        if call >= 0 and (found < 0 or call < found):  # a call ends reasoning that was not closed
-            self._say("reasoning_content", self._buffer[:call])
-            self._buffer = self._buffer[call:]
-            self._read = self._read_call
-            return True
-        if found < 0:
-            self._give_safe("reasoning_content", [end, *([trigger] if trigger else []), *self._syntax.end])
-            return False
-        self._say("reasoning_content", self._buffer[:found])
-        self._buffer = self._buffer[found + len(end) :]
-        self._read = self._read_content_start
-        return True
-
-    def _read_content_start(self) -> bool:
-        start, text = self._syntax.content_start, self._buffer.lstrip()
-        if start and start.startswith(text) and text != start and not self._final:
-            return False
-        if start and text.startswith(start):
-            self._buffer = text.removeprefix(start)
-        if self._calls is not None and not self._calls.trigger and self._tools:
-            text = text.removeprefix("<|python_tag|>")
-            if not text and not self._final:
-                return False
-            if text.startswith("{"):
-                self._buffer = text
-                self._read = self._read_call
-                return True
-        self._read = self._read_content
-        return True
-
-    def _read_content(self) -> bool:
-        trigger = self._calls.trigger if self._calls is not None else ""
-        markers = [text for text in (trigger, *self._syntax.end) if text]
-        found = min(((at, text) for text in markers if (at := self._buffer.find(text)) >= 0), default=None)
-        if found is None:
-            self._give_safe("content", markers)
-            return False
-        at, marker = found
-        self._say("content", self._buffer[:at])
-        if marker != trigger:
-            self._buffer = ""
-            self._read = self._read_nothing
-            return False
-        self._buffer = self._buffer[at:]
-        self._read = self._read_call
-        return True
-
-    def _read_nothing(self) -> bool:
-        self._buffer = ""
-        return False
-
-    def _give_safe(self, kind: str, markers: Sequence[str]) -> None:
-        """Give the text that cannot be the beginning of a marker."""
-        held = 0 if self._final else max((_overlap(self._buffer, marker) for marker in markers), default=0)
-        if len(self._buffer) > held:
-            self._say(kind, self._buffer[: len(self._buffer) - held])
-            self._buffer = self._buffer[len(self._buffer) - held :]
 
     # -- tool calls ----------------------------------------------------------------------------------------------------
 
-    def _read_call(self) -> bool:
-        """Read the beginning of a call, up to where its arguments begin."""
-        assert self._calls is not None
-        calls, text = self._calls, self._buffer.lstrip()
-        for part in (calls.separator.strip(), calls.section_start.strip()):
-            if part and text.startswith(part):
-                text = text.removeprefix(part).lstrip()
-        prefix = _pattern(calls.prefix.strip())
-        found = prefix.match(text)
-        if found is None or (not calls.prefix.strip() and not text.startswith("{") and calls.kind == "json"):
-            parts = (calls.section_start + calls.prefix, calls.prefix, calls.separator, calls.section_end)
-            if not self._final and (not text or any(part.strip().startswith(text) for part in parts)):
-                return False
-            self._buffer = text.removeprefix(calls.section_end.strip())
-            self._read = self._read_content if self._n_calls else self._read_raw
-            return True
-        body = text[found.end() :].lstrip()
-        read = {
-            "json": self._begin_json,
-            "named_json": self._begin_named,
-            "parameters": self._whole_parameters,
-            "python": self._whole_python,
-        }[calls.kind]
-        return read(body, found.groupdict().get("id"))
-
-    def _read_raw(self) -> bool:
-        """Give what began like a call, and is none, as content."""
-        self._say("content", self._buffer)
-        self._buffer = ""
-        return False
-
-    def _begin_json(self, body: str, call_id: str | None) -> bool:
+    def _section(self) -> Reading[bool]:
+        """Read calls, and tell whether there was one."""
         calls = self._calls
         assert calls is not None
-        head = re.match(
-            r'\{(?:\s*"[^"\\]*"\s*:\s*"(?:[^"\\]|\\.)*"\s*,)*\s*"'
-            + re.escape(calls.arguments_key)
-            + r'"\s*:\s*(?=[{\[])',
-            body,
-        )
-        if head is not None:
-            pairs = dict(re.findall(r'"([^"\\]*)"\s*:\s*("(?:[^"\\]|\\.)*")\s*,', head[0]))
-            if calls.name_key in pairs:
-                name = json.loads(pairs[calls.name_key], strict=False)
-                self._open_call(name, json.loads(pairs.get(calls.id_key, "null")) or call_id)
-                self._buffer, self._scan, self._nested = body[head.end() :], _JsonScanner(), True
-                self._read = self._read_arguments
+        if not (yield from self._one_of_calls(calls.section_start)):
+            return False
+        while True:
+            yield from self._take(calls.suffix)
+            if calls.section_end.strip() and (yield from self._take(calls.section_end)):
                 return True
-        end = _JsonScanner().end(body)
-        if end is None:
-            if not self._final:
-                return False
-            self._read = self._read_raw
-            return bool(self._buffer)
-        try:
-            value = json.loads(body[:end], strict=False)
-        except ValueError:
-            self._read = self._read_raw
-            return True
-        flat = value.get("function") if isinstance(value.get("function"), dict) else value
-        arguments = flat.get(calls.arguments_key, {})
-        self._open_call(str(flat.get(calls.name_key, "")), value.get(calls.id_key) or call_id)
-        self._add_arguments(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
-        self._buffer = body[end:]
-        self._read = self._end_call
-        return True
+            if calls.separator.strip():
+                yield from self._take(calls.separator)
+            if not (yield from self._one_of_calls("")) and not (yield from self._one_of_calls(calls.section_start)):
+                return True
 
-    def _begin_named(self, body: str, call_id: str | None) -> bool:
-        assert self._calls is not None
-        after = _pattern(self._calls.after_name.rstrip())
-        found = after.search(body)
-        if found is None:
-            if self._final:
-                self._read = self._read_raw
-            return self._final
-        name = body[: found.start()].strip()
-        written_id = found.groupdict().get("id") or call_id
-        if self._calls.name_is_id:
-            written_id = name + found[0].removesuffix(self._calls.after_name.lstrip("0123456789"))
-            name = name.removeprefix("functions.").partition(":")[0]
-        self._open_call(name, written_id)
-        self._buffer, self._scan, self._nested = body[found.end() :].lstrip(), _JsonScanner(), False
-        self._read = self._read_arguments
-        return True
-
-    def _read_arguments(self) -> bool:
-        """Give the text of arguments as it comes, until their JSON value ends."""
-        assert self._scan is not None
-        if not self._scan.begun:
-            self._buffer = self._buffer.lstrip()
-        end = self._scan.end(self._buffer)
-        if end is None:
-            self._add_arguments(self._buffer)
-            self._buffer = ""
-            return False
-        self._add_arguments(self._buffer[:end])
-        self._buffer = self._buffer[end:]
-        self._scan = _JsonScanner(inside=True) if self._nested else None
-        self._read = self._end_object if self._nested else self._end_call
-        return True
-
-    def _end_object(self) -> bool:
-        """Skip the rest of the object that the arguments are in."""
-        assert self._scan is not None
-        end = self._scan.end(self._buffer)
-        self._buffer = "" if end is None else self._buffer[end:]
-        if end is None:
-            return False
-        self._read = self._end_call
-        return True
-
-    def _end_call(self) -> bool:
-        assert self._calls is not None
-        suffix, text = self._calls.suffix.strip(), self._buffer.lstrip()
-        if suffix and suffix.startswith(text) and text != suffix and not self._final:
-            return False
-        self._buffer = text.removeprefix(suffix)
-        self._read = self._read_call
-        return True
-
-    def _whole_parameters(self, body: str, call_id: str | None) -> bool:
+    def _one_of_calls(self, before: str) -> Reading[bool]:
+        """Read a call, and tell whether it was one; what is none stays where it is."""
         calls = self._calls
         assert calls is not None
-        closing = calls.suffix.strip() or calls.section_end.strip()
-        end = body.find(closing) if closing else -1
-        if end < 0 and not self._final:
-            return False
-        text = body if end < 0 else body[:end]
-        begin = calls.after_name.strip()
-        name = re.match(r"[^\s<>\"'({\[|]*", text)
-        rest = text[name.end() if name else 0 :]
-        self._buffer = "" if end < 0 else body[end + len(closing) :]
-        rest = rest.strip().removeprefix(begin)
-        called = name[0] if name else ""
-        schema = self._tools.get(called, {}).get("parameters", {}).get("properties", {})
-        self._open_call(called, call_id)
-        self._add_arguments(json.dumps(_parameters(calls, rest, schema), ensure_ascii=False))
-        self._read = self._read_call
-        return True
+        trial = _Trial(self)
+        read = {
+            "json": self._json_call,
+            "named_json": self._named_call,
+            "parameters": self._call_of_parameters,
+            "python": self._python_calls,
+            "bare": self._bare_call,
+        }[calls.kind]
+        found, call_id = yield from trial.take(before + calls.prefix)
+        return found and (yield from read(trial, calls, call_id))
 
-    def _whole_python(self, body: str, call_id: str | None) -> bool:
-        calls = self._calls
-        assert calls is not None
-        closing = calls.section_end.strip() or calls.suffix.strip()
-        end = body.find(closing) if closing else -1
-        if end < 0 and not self._final:
-            return False
-        text = (body if end < 0 else body[:end]).strip()
-        for marker in self._syntax.end:
-            text = text.removesuffix(marker).strip()
-        try:
-            tree = ast.parse(f"[{text}]".replace("\n", "\\n"), mode="eval").body
-            assert isinstance(tree, ast.List)
-            items = tree.elts[0].elts if len(tree.elts) == 1 and isinstance(tree.elts[0], ast.List) else tree.elts
-            parsed = [(ast.unparse(item.func), _keywords(item)) for item in items if isinstance(item, ast.Call)]
-        except (SyntaxError, ValueError, AssertionError):
-            self._read = self._read_raw
-            return True
-        for name, arguments in parsed:
-            self._open_call(name, None)
-            self._add_arguments(json.dumps(arguments, ensure_ascii=False))
-        self._buffer = "" if end < 0 else body[end + len(closing) :]
-        self._read = self._read_content
-        return bool(self._buffer)
-
-    def _open_call(self, name: str, call_id: str | None) -> None:
+    def _open(self, trial: _Trial, name: str, call_id: str) -> None:
+        """Give the beginning of a call, which is certain now."""
+        self._text = self._text[trial.at :]
+        trial.at = 0
+        if not call_id or call_id.isdigit():  # a number is not unlike those of earlier turns
+            call_id = new_call_id()
         function = {"name": name, "arguments": ""}
-        call = {"index": self._n_calls, "id": call_id or new_call_id(), "type": "function", "function": function}
+        call = {"index": self._n_calls, "id": call_id, "type": "function", "function": function}
         self._deltas.append({"tool_calls": [call]})
-        self._call_id = call["id"]
         self._n_calls += 1
 
-    def _add_arguments(self, text: str) -> None:
+    def _add(self, text: str) -> None:
+        """Give more of the last call's arguments."""
         if text:
-            call = {"index": self._n_calls - 1, "id": self._call_id, "function": {"arguments": text}}
-            self._deltas.append({"tool_calls": [call]})
+            self._deltas.append({"tool_calls": [{"index": self._n_calls - 1, "function": {"arguments": text}}]})
 
-    # -- gpt-oss -------------------------------------------------------------------------------------------------------
+    def _knows(self, name: str) -> bool:
+        return self._tools is None or name in self._tools
 
-    def _read_harmony(self) -> bool:
-        """Read channels: a header up to <|message|>, a body up to the next marker."""
-        found = _HARMONY_MARKER.search(self._buffer)
-        in_body = self._header.endswith("<|message|>")
-        if found is None:
-            if in_body:
-                held = 0 if self._final else _marker_overlap(self._buffer)
-                self._harmony_body(self._buffer[: len(self._buffer) - held])
-                self._buffer = self._buffer[len(self._buffer) - held :]
+    def _json_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        head = yield from trial.head(calls)
+        if head is None:
+            return (yield from self._whole_json_call(trial, calls, call_id))
+        pairs = dict(_PAIR.findall(head[0]))
+        name = json.loads(pairs.get(calls.name_key) or head.groupdict().get("name") or '""', strict=False)
+        if not isinstance(name, str) or not name or (not calls.trigger and not self._knows(name)):
             return False
-        text = self._buffer[: found.start()]
-        self._buffer = self._buffer[found.end() :]
-        if in_body:
-            self._harmony_body(text)
-            self._header = found[0] if found[1] == "channel" else ""
-        else:
-            self._header += text + found[0]
-            called = re.search(r"to=functions\.([\w.-]+)", self._header)
-            if found[1] == "message" and called:
-                self._open_call(called[1], None)
+        trial.at = head.end()
+        written = str(json.loads(pairs.get(calls.id_key, '""'), strict=False))
+        self._open(trial, name, written or call_id)
+        yield from self._json_arguments()
+        # The rest of the object, or of both where one is in the other.
+        scanner = _JsonScanner(depth=_STRING.sub("", head[0]).count("{"))
+        while (end := scanner.end(self._text)) is None and not self._final:
+            self._text = ""
+            yield
+        self._text = self._text[end:] if end is not None else ""
         return True
 
-    def _harmony_body(self, text: str) -> None:
-        if "to=functions." in self._header:
-            self._add_arguments(text)
-        elif text:
-            self._say("reasoning_content" if "analysis" in self._header else "content", text)
+    def _whole_json_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        """Read a call whose keys are in an order of their own."""
+        if self._text[trial.at : trial.at + 1] != "{" or not calls.trigger:
+            return False
+        scanner, scanned = _JsonScanner(), trial.at
+        while (length := scanner.end(self._text[scanned:])) is None:
+            scanned = len(self._text)
+            if self._final:
+                return False
+            yield
+        end = scanned + length
+        try:
+            value = json.loads(self._text[trial.at : end], strict=False)
+        except ValueError:
+            return False
+        flat = value.get("function") if isinstance(value.get("function"), dict) else value
+        if not isinstance(flat.get(calls.name_key), str):
+            return False
+        arguments = flat.get(calls.arguments_key) or {}
+        trial.at = end
+        self._open(trial, flat[calls.name_key], str(value.get(calls.id_key) or call_id))
+        self._add(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+        return True
+
+    def _named_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        name = yield from trial.name()
+        if not name or (not calls.trigger and not self._knows(name)):
+            return False
+        found, behind_name = yield from trial.take(calls.after_name)
+        if not found or (yield from trial.peek()) not in ("{", '"'):
+            return False
+        if calls.name_is_id:
+            call_id, name = name, re.sub(r":\d+\Z", "", name.removeprefix("functions."))
+        self._open(trial, name, call_id or behind_name)
+        yield from self._json_arguments()
+        return True
+
+    def _json_arguments(self) -> Reading[None]:
+        """Give a JSON object as it comes; one that is written as a text is read first."""
+        yield from self._skip_space()
+        scanner = _JsonScanner()
+        quoted = self._text.startswith('"')
+        pieces = []
+        while True:
+            end = scanner.end(self._text)
+            piece = self._text if end is None else self._text[:end]
+            self._text = self._text[len(piece) :]
+            if quoted:
+                pieces.append(piece)
+            else:
+                self._add(piece)
+            if end is not None or self._final:
+                break
+            yield
+        if quoted and end is not None:
+            self._add(json.loads("".join(pieces), strict=False))
+
+    def _call_of_parameters(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        name = yield from trial.name()
+        found, behind_name = yield from trial.take(calls.after_name)
+        if not name or not found:
+            return False
+        self._open(trial, name, call_id or behind_name)
+        schema = (self._tools or {}).get(name, {}).get("parameters") or {}
+        keys = _KeySyntax(calls)
+        before = "{"
+        closing = calls.suffix.strip() or calls.section_end
+        while not (yield from _Trial(self).take(closing))[0]:
+            key, kind = yield from self._key(keys)
+            if key is None:
+                break
+            self._add(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
+            if kind is None:
+                kind = _kinds(schema.get("properties", {}).get(key), schema)
+            if not (yield from self._parameter(keys, key, kind)):
+                return True
+            before = ", "
+        self._add("{}" if before == "{" else "}")
+        return True
+
+    def _key(self, keys: _KeySyntax) -> Reading[tuple[str | None, frozenset[str] | None]]:
+        """Read what stands before a value: its key, and the kinds that it may be of, None if that is not said."""
+        trial = _Trial(self)
+        if not (yield from trial.take(keys.separator))[0] or not (yield from trial.take(keys.before))[0]:
+            trial.at = 0
+            if not (yield from trial.take(keys.before))[0]:
+                return None, None
+        while (found := keys.behind.search(self._text, trial.at)) is None:
+            if self._final or len(self._text) > _LONGEST_HEAD:
+                return None, None
+            yield
+        key = self._text[trial.at : found.start()]
+        self._text = self._text[found.end() :]
+        return key, keys.kinds(found)
+
+    def _parameter(self, keys: _KeySyntax, key: str, kinds: frozenset[str]) -> Reading[bool]:
+        """Read a value that stands by itself, and tell whether it came to its end."""
+        suffix = self._calls.value_suffix.replace(KEY, key) if self._calls else ""
+        while not self._text and not self._final:
+            yield
+        if keys.breaks_line:
+            self._text = self._text.removeprefix("\n")
+        cdata = yield from self._take("<![CDATA[")
+        marks = _Marks([f"]]>{suffix.strip()}"] if cdata else [suffix.rstrip(), suffix.strip()])
+        is_text = kinds == {"string"} or cdata
+        if is_text:
+            self._add('"')
+        pieces: list[str] = []
+        while True:
+            end, mark = marks.find(self._text, self._final)
+            if is_text:
+                self._add(json.dumps(self._text[:end], ensure_ascii=False)[1:-1])
+            else:
+                pieces.append(self._text[:end])
+            self._text = self._text[end + len(mark or "") :]
+            if mark is not None:
+                self._add('"' if is_text else json.dumps(_value("".join(pieces), kinds), ensure_ascii=False))
+                return True
+            if self._final:
+                return False
+            yield
+
+    def _python_calls(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        """Read all calls of a section at once."""
+        closing = calls.section_end.strip()
+        text = yield from trial.until([closing] if re.search(r"\w", closing) else list(self._syntax.end))
+        try:
+            found = LiteralReader(text.strip().removesuffix("]")).calls()
+        except ValueError:
+            return False
+        if not found or (not calls.trigger and not all(self._knows(name) for name, _ in found)):
+            return False
+        for name, arguments in found:
+            self._open(trial, name, "")
+            self._add(json.dumps(arguments, ensure_ascii=False))
+        return True
+
+    def _bare_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
+        name = yield from trial.name()
+        text = yield from trial.until([calls.suffix.strip()])
+        try:
+            arguments = read_value(text)
+        except ValueError:
+            return False
+        self._open(trial, name, call_id)
+        self._add(json.dumps(arguments, ensure_ascii=False))
+        return True
+
+    # -- gpt-oss and its like ------------------------------------------------------------------------------------------
+
+    def _harmony(self) -> Reading[None]:
+        """Read messages: a header up to <|message|>, and a body up to the next marker."""
+        marks = _Marks(["<|start|>", "<|channel|>", *self._syntax.end])
+        while True:
+            header = yield from _Trial(self).until(["<|message|>"], consume=True)
+            if not self._text and self._final:
+                return
+            recipient = re.search(r"to=(?:functions\.)?([\w.-]+)", header)
+            name = recipient[1] if recipient else ""
+            if name and name not in ("self", "user", "all") and self._calls is not None:
+                if self._syntax.calls is HARMONY_CALLS:
+                    self._open(_Trial(self), name, "")
+                    yield from self._json_arguments()
+                else:
+                    yield from self._section()
+                yield from _Trial(self).until(marks.texts, consume=True)
+            else:
+                reasoning = name == "self" or "<|channel|>analysis" in header
+                yield from self._until(marks, "reasoning_content" if reasoning else "content", lstrip=reasoning)
+
+
+class _Trial:
+    """Reads what may be a call, and takes nothing from the text before that is certain.
+
+    Attributes:
+        at: how far it has read.
+    """
+
+    def __init__(self, parser: StreamParser) -> None:
+        self._parser = parser
+        self.at = 0
+
+    def take(self, mark: str) -> Reading[tuple[bool, str]]:
+        """Skip a text if it comes next, with any space for its space and any id for its CALL_ID; return that too."""
+        parser, found_id = self._parser, ""
+        for index, part in enumerate(re.split(f"{CALL_ID}|{INDEX}", mark)):
+            if index:
+                found_id = yield from self.name()
+            while (end := _match(part, parser._text, self.at)) is None and not parser._final:
+                yield
+            if end is None or end < 0:
+                return False, ""
+            self.at = end
+        return True, found_id
+
+    def peek(self) -> Reading[str]:
+        """Skip space, and return the next character, "" at the end."""
+        parser = self._parser
+        while not (text := parser._text[self.at :].lstrip()) and not parser._final:
+            yield
+        self.at = len(parser._text) - len(text)
+        return text[:1]
+
+    def name(self) -> Reading[str]:
+        """Read a name or an id, "" if there is none."""
+        parser = self._parser
+        yield from self.peek()
+        while True:
+            found = _NAME.match(parser._text, self.at)
+            end = found.end() if found else self.at
+            if parser._final or end < len(parser._text):
+                name = parser._text[self.at : end]
+                self.at = end
+                return name
+            yield
+
+    def head(self, calls: CallSyntax) -> Reading[re.Match[str] | None]:
+        """Find the beginning of a JSON call up to its arguments, if it is one in the usual order."""
+        parser, pattern = self._parser, _json_head(calls)
+        if (yield from self.peek()) != "{":
+            return None
+        while True:
+            found = pattern.match(parser._text, self.at)
+            text = parser._text[self.at :]
+            key = re.match(r'\{\s*(?:"([^"]*)"|[^"\s])', text)
+            known = (calls.name_key, calls.id_key, calls.arguments_key, "type", "function")
+            if key and calls.name_key and key[1] not in known:
+                return None
+            ended = "}" in text and _JsonScanner().end(text) is not None
+            if found or parser._final or ended or len(text) > _LONGEST_HEAD:
+                return found
+            yield
+
+    def until(self, texts: Sequence[str], consume: bool = False) -> Reading[str]:
+        """Collect text up to the first of some, or the end."""
+        parser, marks = self._parser, _Marks(texts)
+        begin = scanned = self.at
+        while True:
+            end, mark = marks.find(parser._text[scanned:], parser._final)
+            self.at = scanned + end
+            if mark is not None or parser._final:
+                break
+            scanned = self.at
+            yield
+        text = parser._text[begin : self.at]
+        if consume:
+            parser._text = parser._text[self.at + len(mark or "") :]
+        return text
+
+
+class _Marks:
+    """Finds the first of some texts, in text that comes in pieces.
+
+    Args:
+        texts: to look for; "" is none.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = sorted({text for text in texts if text}, key=len, reverse=True)
+        self._whole = re.compile("|".join(map(re.escape, self.texts)) or r"(?!)")
+        begun = ("".join(f"(?:{re.escape(c)}" for c in text[:-1]) + ")?" * len(text[:-1]) for text in self.texts)
+        self._begun = re.compile(f"(?:{'|'.join(begun)})\\Z")
+        self._longest = max(map(len, self.texts), default=0)
+
+    def find(self, text: str, final: bool) -> tuple[int, str | None]:
+        """Return where the first mark is, and which; without one, how far the text is certain to have none."""
+        found = self._whole.search(text)
+        if found is None:
+            if final:
+                return len(text), None
+            begun = self._begun.search(text, max(0, len(text) - self._longest))
+            return (begun.start() if begun else len(text)), None
+        rest = text[found.start() :]
+        if not final and any(len(mark) > len(rest) and mark.startswith(rest) for mark in self.texts):
+            return found.start(), None  # this can become a longer one
+        return found.start(), found[0]
 
 
 class _JsonScanner:
     """Finds where a JSON value ends, in text that comes in pieces.
 
     Args:
-        inside: an object has been opened before the text.
+        depth: how many objects have been opened before the text.
     """
 
-    def __init__(self, inside: bool = False) -> None:
-        self.begun = inside
-        self._depth = int(inside)
+    def __init__(self, depth: int = 0) -> None:
+        self._depth = depth
         self._in_text = False
         self._escaped = False
 
     def end(self, text: str) -> int | None:
         """Return the index behind the value, None if it goes on after this piece."""
         for index, character in enumerate(text):
-            self.begun = True
             if self._in_text:
                 if self._escaped:
                     self._escaped = False
@@ -446,79 +612,92 @@ class _JsonScanner:
         return None
 
 
+class _KeySyntax:
+    """What stands around the keys of arguments that stand by themselves."""
+
+    def __init__(self, calls: CallSyntax) -> None:
+        self.before = calls.key_prefix
+        self.separator = calls.parameter_separator
+        self.breaks_line = calls.key_suffix.endswith("\n")
+        self._text_kind = ""
+        suffix = calls.key_suffix.strip()
+        pattern = _loose(suffix).pattern
+        attribute = re.fullmatch(r'(.*")(\w+)(".*?)', suffix, re.DOTALL) if calls.number_key_suffix else None
+        if attribute is not None:  # it says what the value is
+            head, self._text_kind, tail = attribute.groups()
+            pattern = rf"{_loose(head).pattern}(?P<kind>\w+){_loose(tail).pattern}"
+        self.behind = re.compile(pattern)
+
+    def kinds(self, found: re.Match[str]) -> frozenset[str] | None:
+        """Return what JSON type a value is of, as far as its attribute says."""
+        if not self._text_kind:
+            return None
+        return frozenset({"string"} if found["kind"] == self._text_kind else {"other"})
+
+
+@functools.lru_cache
+def _json_head(calls: CallSyntax) -> re.Pattern[str]:
+    text = _STRING.pattern
+    if not calls.name_key:
+        return re.compile(rf"\{{\s*(?P<name>{text})\s*:\s*(?=\{{)")
+    key = re.escape(calls.arguments_key)
+    scalar = rf"(?:{text}|-?\d[\d.]*|true|false|null)\s*,"
+    return re.compile(rf'\{{\s*(?:"(?!{key}")[^"\\]*"\s*:\s*(?:\{{(?=\s*")|{scalar})\s*)*"{key}"\s*:\s*(?=["{{])')
+
+
+@functools.lru_cache
+def _loose(text: str) -> re.Pattern[str]:
+    """Make a pattern of a text, with any space where it has space, and before it."""
+    begin, end = r"\s*", r"\s*" if text[-1:].isspace() else ""
+    return re.compile(begin + r"\s*".join(map(re.escape, text.split())) + end)
+
+
+def _match(mark: str, text: str, at: int = 0) -> int | None:
+    """Return where a text ends that comes next, -1 if another does, None if it may still come."""
+    found = _loose(mark).match(text, at)
+    if found is not None:
+        return found.end()
+    seen = "".join(text[at:].lstrip()[: 2 * len(mark)].split())
+    return None if "".join(mark.split()).startswith(seen) else -1
+
+
 def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     function = tool.get("function", tool)
     return function if isinstance(function, Mapping) else tool
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """Make a pattern of what stood around a probe's call, where ids and counts are others in other calls."""
-    pattern = re.escape(text).replace(CALL_ID, r"(?P<id>[^\s<>\[\]|]+)")
-    pattern = re.sub(r'(index="|:)\d+', r"\g<1>\\d+", pattern)
-    return re.compile(pattern)
+def _kinds(schema: Any, root: Mapping[str, Any], depth: int = 8) -> frozenset[str]:
+    """Return the JSON types that a schema allows, none if it does not say."""
+    if not isinstance(schema, Mapping) or not depth:
+        return frozenset()
+    if isinstance(schema.get("type"), str):
+        return frozenset({schema["type"]})
+    if isinstance(schema.get("type"), Sequence):
+        return frozenset(schema["type"])
+    if "enum" in schema or "const" in schema:
+        return frozenset(_kind(value) for value in schema.get("enum", [schema.get("const")]))
+    if isinstance(schema.get("$ref"), str):
+        found: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, Mapping) else None
+        return _kinds(found, root, depth - 1)
+    branches = [_kinds(one, root, depth - 1) for key in ("anyOf", "oneOf") for one in schema.get(key, ())]
+    return frozenset().union(*branches) if all(branches) else frozenset()
 
 
-def _parameters(calls: CallSyntax, text: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Read arguments that stand one by one."""
-    found: dict[str, Any] = {}
-    before, middle = calls.key_prefix.strip(), calls.key_suffix
-    after = calls.value_suffix.strip()
-    pattern = re.compile(
-        f"{re.escape(before)}(?P<key>[^\\s<>\"'|:]+?){_loose(middle)}(?P<value>.*?){_loose(after)}"
-        f"(?={re.escape(before)}|\\s*$|\\s*{re.escape(calls.parameter_separator.strip() or before)})",
-        re.DOTALL,
-    )
-    for match in pattern.finditer(text):
-        key, value = match["key"], match["value"]
-        found[key] = _value(value, schema.get(key, {}))
-    return found
+def _kind(value: Any) -> str:
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
+    return kinds.get(type(value), "object")
 
 
-def _loose(text: str) -> str:
-    """Make a pattern of a separator whose line breaks a model may leave out."""
-    body = text.strip("\n")
-    escaped = re.sub(r'="(true|string)"', r'="\\w+"', re.escape(body))
-    head, tail = text[: len(text) - len(text.lstrip("\n"))], text[len(text.rstrip("\n")) :]
-    return ("\\n?" if head else "") + escaped + ("\\n?" if tail else "")
-
-
-def _value(text: str, schema: Mapping[str, Any]) -> Any:
-    kinds = schema.get("type", ())
-    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
-    if kinds == ["string"]:
-        return text.removesuffix("\n")
-    for read in (json.loads, ast.literal_eval):  # some templates write values as Python does
-        try:
-            value = read(text.strip())
-        except (ValueError, SyntaxError):
-            continue
-        return value if isinstance(value, (dict, list, str, int, float, bool, type(None))) else text
-    return text.removesuffix("\n")
-
-
-def _keywords(call: ast.Call) -> dict[str, Any]:
-    return {keyword.arg or "": _literal(keyword.value) for keyword in call.keywords}
-
-
-def _literal(node: ast.expr) -> Any:
-    """Read a Python literal, with JSON's names for its constants."""
-    if isinstance(node, ast.Name):
-        return {"true": True, "false": False, "null": None}[node.id]
-    if isinstance(node, ast.List):
-        return [_literal(item) for item in node.elts]
-    if isinstance(node, ast.Dict):
-        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True) if key}
-    return ast.literal_eval(node)
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Return how many characters at the end of a text begin a marker."""
-    for length in range(min(len(text), len(marker) - 1), 0, -1):
-        if text.endswith(marker[:length]):
-            return length
-    return 0
-
-
-def _marker_overlap(text: str) -> int:
-    begin = text.rfind("<")
-    return len(text) - begin if begin >= 0 and len(text) - begin < len("<|constrain|>") else 0
+def _value(text: str, kinds: frozenset[str]) -> Any:
+    """Read a value that is no text for certain."""
+    try:
+        value = read_value(text)
+    except ValueError:
+        return text
+    kind = _kind(value)
+    fits = kind in kinds or (kind == "integer" and "number" in kinds)
+    if kind == "string" or ("string" in kinds and not fits):
+        return text
+    return value

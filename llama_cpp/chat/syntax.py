@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .template import ChatTemplate
 
 CONTENT, THOUGHT, NAME, KEY, VALUE = "Qcontentq", "Qthoughtq", "qnameq", "qkeyq", "qvalueq"
-KEY_2, VALUE_2 = "qotherkeyq", "qothervalueq"
+OTHER_KEY, NUMBER = "qotherkeyq", 8150317
+ARGUMENTS = "qargumentsq"  # stands for the arguments in CallSyntax.body
 CALL_ID = "qcallid1x"  # Mistral's templates want nine letters and digits
+INDEX = "qindexq"  # stands for the number of a call, where templates count them
 
-# What templates that drop the reasoning of earlier turns still say of it.
+# Reasoning that templates leave out of earlier turns, and mention nevertheless.
 _KNOWN_TAGS = (
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
@@ -35,7 +37,7 @@ _TOOL = {
     "function": {
         "name": NAME,
         "description": "a tool",
-        "parameters": {"type": "object", "properties": {KEY: {"type": "string"}, KEY_2: {"type": "string"}}},
+        "parameters": {"type": "object", "properties": {KEY: {"type": "string"}, OTHER_KEY: {"type": "integer"}}},
     },
 }
 _USER = {"role": "user", "content": "Hello"}
@@ -45,23 +47,33 @@ _USER = {"role": "user", "content": "Hello"}
 class CallSyntax:
     """How tool calls are written: section_start, calls with a separator between them, section_end.
 
+    Where a call's id or number stands, these texts have CALL_ID or INDEX.
+
     Attributes:
         kind: "json" is an object with the name in it, "named_json" the name and then the arguments, "parameters" the
-            name and then each argument by itself, "python" a call in Python's syntax.
+            name and then each argument by itself, "python" a call as Python has it, "bare" the name and an object
+            whose keys have no quotes.
         section_start, section_end: around all calls.
         prefix, suffix, separator: around each call, and between two of them.
-        name_key, arguments_key, id_key: of a JSON object; "" where there is none.
+        parallel: there may be more than one.
+        body: of "json", the object, with NAME and ARGUMENTS in it.
+        name_key, arguments_key, id_key: its keys; "" where there is none; a name without a key is one itself.
         after_name: between the name and the arguments.
         name_is_id: the model writes the call's id in the place of the name, such as "functions.name:0".
-        key_prefix, key_suffix, value_suffix, parameter_separator: of arguments that stand by themselves.
+        key_prefix, key_suffix, value_suffix, parameter_separator: of arguments that stand by themselves; a value_suffix
+            may have KEY in it.
+        number_key_suffix: the key_suffix of a value that is no string, where that differs.
+        quote: around strings in "bare" and "python".
     """
 
-    kind: Literal["json", "named_json", "parameters", "python"]
+    kind: Literal["json", "named_json", "parameters", "python", "bare"]
     section_start: str = ""
     section_end: str = ""
     prefix: str = ""
     suffix: str = ""
     separator: str = ""
+    parallel: bool = True
+    body: str = ""
     name_key: str = ""
     arguments_key: str = ""
     id_key: str = ""
@@ -69,13 +81,16 @@ class CallSyntax:
     name_is_id: bool = False
     key_prefix: str = ""
     key_suffix: str = ""
+    number_key_suffix: str = ""
     value_suffix: str = ""
     parameter_separator: str = ""
+    quote: str = ""
 
     @property
     def trigger(self) -> str:
-        """The text that begins a call, as far as it does not depend on the tool."""
-        return (self.section_start + self.prefix).partition(CALL_ID)[0].strip()
+        """The text that begins a call wherever it stands, as far as no tool or id is in it; "" where there is none."""
+        start = (self.section_start + self.prefix).partition(CALL_ID)[0].strip()
+        return start if re.search(r"\w", start) else ""
 
 
 @dataclass(frozen=True)
@@ -84,26 +99,86 @@ class Syntax:
 
     Attributes:
         content_start: before content, "" for most models.
-        end: after an answer, such as "<|im_end|>"; texts of which each ends it.
+        content_end: behind content that something follows in the same turn.
+        content_tail: space that the template writes between content and the end of the turn.
+        end: texts of which each ends the turn, such as "<|im_end|>".
         think_start, think_end: around reasoning, "" where the model has none.
         thinks_already: the generation prompt has opened the reasoning.
         calls: how tool calls are written, None where the template knows no tools.
-        harmony: the model writes in gpt-oss's channels.
+        harmony: the turn is made of messages with a header each, which says what they are, as gpt-oss has it.
+        string_arguments: the template wants the arguments of calls as JSON text.
     """
 
     content_start: str = ""
+    content_end: str = ""
+    content_tail: str = ""
     end: tuple[str, ...] = ()
     think_start: str = ""
     think_end: str = ""
     thinks_already: bool = False
     calls: CallSyntax | None = None
     harmony: bool = False
+    string_arguments: bool = False
 
 
 GENERIC_CALLS = CallSyntax(
-    "json", prefix="<tool_call>\n", suffix="\n</tool_call>", separator="\n", name_key="name", arguments_key="arguments"
+    "json",
+    prefix="<tool_call>\n",
+    suffix="\n</tool_call>",
+    separator="\n",
+    body=f'{{"name": "{NAME}", "arguments": {ARGUMENTS}}}',
+    name_key="name",
+    arguments_key="arguments",
 )
 """Hermes' form, which models are asked for whose template knows no tools."""
+
+HARMONY_CALLS = CallSyntax(
+    "named_json",
+    prefix="<|channel|>commentary to=functions.",
+    after_name=" <|constrain|>json<|message|>",
+    parallel=False,
+)
+"""gpt-oss's form; what it writes may have the recipient before the channel too."""
+
+_LFM_CALLS = CallSyntax(
+    "python", section_start="<|tool_call_start|>[", section_end="]<|tool_call_end|>", separator=", ", quote='"'
+)
+
+# Forms of templates that show tools and can't be rendered with calls: a mark in what they say, and what goes with it.
+_TOLD_CALLS = (
+    (
+        "<|tool_call|>",
+        replace(GENERIC_CALLS, section_start="<|tool_call|>[", section_end="]", prefix="", suffix="", separator=", "),
+    ),
+    ("<tool_call>", GENERIC_CALLS),
+    ("<|tool_list_start|>", _LFM_CALLS),
+    ("List of tools: [", _LFM_CALLS),
+    (
+        "Write 'Action:' followed by a json",
+        CallSyntax(
+            "json",
+            section_start="Action: ```json\n[\n",
+            section_end="\n]```",
+            prefix="    ",
+            separator=",\n",
+            body=f'{{"tool_name": "{NAME}", "parameters": {ARGUMENTS}}}',
+            name_key="tool_name",
+            arguments_key="parameters",
+        ),
+    ),
+    (
+        "<|tool_calls_section_begin|>",
+        CallSyntax(
+            "named_json",
+            section_start="<|tool_calls_section_begin|>",
+            section_end="<|tool_calls_section_end|>",
+            prefix="<|tool_call_begin|>",
+            suffix="<|tool_call_end|>",
+            after_name="<|tool_call_argument_begin|>",
+            name_is_id=True,
+        ),
+    ),
+)
 
 
 def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
@@ -113,250 +188,339 @@ def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
         template: the template.
         **template_kwargs: what requests pass to it, such as `enable_thinking`.
     """
-    prompt = _render(template, [_USER], True, template_kwargs) or ""
-    if "<|channel|>" in template.source and "<|message|>" in template.source:
-        return Syntax(harmony=True, end=("<|return|>", "<|end|>", "<|call|>"), calls=CallSyntax("named_json"))
-    content = _turn(template, {"content": CONTENT}, prompt, template_kwargs) or CONTENT
-    before, _, after = content.partition(CONTENT)
-    first = re.match(r"\s*(<[^<>]+>|\[[^\[\]]+\]|\S+)", after)
-    end = tuple(dict.fromkeys(text for text in (first[1] if first else "", template.eos_token) if text))
-    start, stop, before = _thinking(template, prompt, before, template_kwargs)
-    last = prompt.rstrip()
+    probe = _Probe(template, template_kwargs)
+    if "<|message|>" in template.source and "<|start|>" in template.source:
+        return _harmony(probe)
+    before, after = probe.around(CONTENT, {"content": CONTENT}) or ("", "")
+    start, stop, before = _thinking(probe, before)
+    calls, string_arguments = _calls(probe, after, stop) or (None, False)
+    content_end = _content_end(probe, after, string_arguments)
+    if calls is not None:
+        calls = _behind(calls, content_end.strip())
+    ends = [_first_tag(after.removeprefix(content_end)) or probe.next_turn(), template.eos_token, probe.call_end]
     return Syntax(
-        content_start=before.strip(),
-        end=end,
+        content_start=before.lstrip(),
+        content_end=content_end.strip(),
+        content_tail=after[: len(after) - len(after.lstrip())],
+        end=tuple(dict.fromkeys(end for end in ends if end)),
         think_start=start,
         think_end=stop,
-        thinks_already=bool(start) and last.endswith(start),
-        calls=_calls(template, prompt, after, template_kwargs),
+        thinks_already=bool(stop) and probe.opens_thinking(start, stop),
+        calls=calls,
+        string_arguments=string_arguments,
     )
 
 
-def _render(
-    template: ChatTemplate,
-    messages: list[dict[str, Any]],
-    generate: bool,
-    kwargs: Mapping[str, Any],
-    tools: Sequence[Any] | None = None,
-) -> str | None:
-    try:
-        return template.render(messages, tools=tools, add_generation_prompt=generate, **kwargs)
-    except TemplateError:
+def _harmony(probe: _Probe) -> Syntax:
+    end = tuple(dict.fromkeys(re.findall(r"<\|(?:end|return|call|eom|eot)\|>", probe.source)))
+    if "<|channel|>" in probe.source:
+        return Syntax(harmony=True, end=end, calls=HARMONY_CALLS)
+    calls, string_arguments = _calls(probe, "", "<|message|>") or (None, False)
+    return Syntax(harmony=True, end=end, calls=calls, string_arguments=string_arguments)
+
+
+class _Probe:
+    """Renders the turns of an assistant.
+
+    Attributes:
+        prompt: what stands before such a turn.
+        call_end: what ends a turn of calls, where that is not what ends content.
+        last_tag: what the prompt ends with, as far as it was the beginning of the last turn too.
+    """
+
+    def __init__(self, template: ChatTemplate, kwargs: Mapping[str, Any]) -> None:
+        self._template = template
+        self._kwargs = kwargs
+        self.source = template.source
+        self.prompt = self._render([_USER], True) or ""
+        self.call_end = ""
+        self.last_tag = ""
+
+    def _render(self, messages: list[dict[str, Any]], generate: bool, tools: Sequence[Any] | None = None) -> str | None:
+        try:
+            return self._template.render(messages, tools=tools, add_generation_prompt=generate, **self._kwargs)
+        except TemplateError:
+            return None
+
+    def turn(self, message: Mapping[str, Any]) -> str | None:
+        """Return what an assistant's message is written as, after the generation prompt."""
+        messages = [_USER, {"role": "assistant", **message}]
+        for tools in ([_TOOL],) if "tool_calls" in message else (None, [_TOOL]):
+            full = self._render(messages, False, tools)
+            if full is not None:
+                prompt = self._render([_USER], True, tools) or self.prompt
+                # A prompt that opens, or closes, the reasoning for the model is not what is written of earlier turns.
+                shared = prompt if full.startswith(prompt) else _common_head(full, prompt)
+                self.last_tag = _last_tag(shared)
+                return full[len(shared) :]
         return None
 
+    def around(self, word: str, message: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return what stands before and behind a word in a turn."""
+        turn = self.turn(message)
+        if turn is None or word not in turn:
+            return None
+        before, _, after = turn.partition(word)
+        return before, after
 
-def _turn(
-    template: ChatTemplate,
-    message: dict[str, Any],
-    prompt: str,
-    kwargs: Mapping[str, Any],
-    tools: Sequence[Any] | None = None,
-) -> str | None:
-    """Return what an assistant's message is written as, after the generation prompt."""
-    full = _render(template, [_USER, {"role": "assistant", **message}], False, kwargs, tools)
-    if full is None:
-        return None
-    if tools is not None:
-        prompt = _render(template, [_USER], True, kwargs, tools) or prompt
-    if full.startswith(prompt):
-        return full[len(prompt) :]
-    # A prompt that opens, or closes, the reasoning for the model is not what is written of earlier turns.
-    return full[len(_common_head(full, prompt)) :]
+    def next_turn(self) -> str:
+        """Return how a user's turn begins, which ends an assistant's where nothing else does."""
+        full = self._render([_USER, {"role": "assistant", "content": CONTENT}, {**_USER, "content": VALUE}], False)
+        between = (full or "").rpartition(CONTENT)[2].partition(VALUE)[0]
+        return _first_tag(between)
+
+    def opens_thinking(self, start: str, stop: str) -> bool:
+        """Tell whether the generation prompt leaves reasoning open."""
+        if start:
+            return self.prompt.rstrip().endswith(start)
+        return not self.prompt.rstrip().endswith(stop)  # some say it in words
+
+    def told(self) -> str:
+        """Return what the template tells the model when there are tools."""
+        return self._render([_USER], True, [_TOOL]) or ""
 
 
-def _thinking(template: ChatTemplate, prompt: str, before: str, kwargs: Mapping[str, Any]) -> tuple[str, str, str]:
+def _content_end(probe: _Probe, after: str, string_arguments: bool) -> str:
+    """Return what is behind content both when it is the last of the turn and when calls follow."""
+    calls = [_call(string_arguments)]
+    _, between = probe.around(CONTENT, {"content": CONTENT, "tool_calls": calls}) or ("", "")
+    if NAME not in between and CALL_ID not in between:
+        return ""
+    between = between.partition(NAME)[0]
+    common = _common_head(after, between)
+    if common.strip():
+        return common
+    return _first_tag(between) if between.strip() == ">>>" else ""  # functionary's, before each recipient
+
+
+def _behind(calls: CallSyntax, content_end: str) -> CallSyntax:
+    """Leave out of a section's beginning what ends content before it."""
+    if calls.section_start:
+        return replace(calls, section_start=calls.section_start.removeprefix(content_end).lstrip("\n"))
+    return replace(calls, prefix=calls.prefix.removeprefix(content_end).lstrip("\n"))
+
+
+def _first_tag(text: str) -> str:
+    found = re.match(r"\s*(<[^<>]+>|\[[^\[\]]+\]|\S+)", text)
+    return found[1] if found else ""
+
+
+def _last_tag(text: str) -> str:
+    found = re.search(r"(<[^<>]+>|\[[^\[\]]+\])\s*\Z", text)
+    return found[1] if found else ""
+
+
+# -- reasoning ---------------------------------------------------------------------------------------------------------
+
+
+def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
     """Return the tags of reasoning, and what stands before content besides them."""
+    plain = before.strip()
     for key in ("reasoning_content", "thinking", "reasoning"):
-        turn = _turn(template, {"content": CONTENT, key: THOUGHT}, prompt, kwargs) or ""
-        if THOUGHT not in turn:
+        found = probe.around(THOUGHT, {"content": CONTENT, key: THOUGHT})
+        if found is None or CONTENT not in found[1]:
             continue
-        start, _, rest = turn.partition(THOUGHT)
-        stop = rest.partition(CONTENT)[0]
-        start = start.strip() or next((tag for tag, _ in _KNOWN_TAGS if prompt.rstrip().endswith(tag)), "")
-        stop = stop.strip()
-        if start and stop:
-            known = next((pair for pair in _KNOWN_TAGS if start.endswith(pair[0]) and stop.startswith(pair[1])), None)
-            if known is not None:
-                return (*known, stop[len(known[1]) :].strip())
-            return start, stop, before.strip()
+        start, stop = found[0].strip() or probe.last_tag, found[1].partition(CONTENT)[0].strip()
+        known = next((pair for pair in _KNOWN_TAGS if stop.startswith(pair[1])), None)
+        if known is not None:
+            return (*known, stop.removeprefix(known[1]).strip())
+        if plain and plain != stop and stop.endswith(plain):
+            return start, stop.removesuffix(plain).strip(), plain
+        return start, stop, ""
     for start, stop in _KNOWN_TAGS:
-        if start in template.source and stop in template.source:
-            plain = before.strip()
-            return start, stop, "" if plain.startswith(start) else plain
+        if stop in probe.source:
+            return start, stop, plain.rpartition(stop)[2]
     return "", "", before
 
 
 # -- tool calls --------------------------------------------------------------------------------------------------------
 
 
-def _call(name: str, arguments: Any, call_id: str) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+def _call(as_text: bool, more: bool = False) -> dict[str, Any]:
+    arguments = {KEY: VALUE, **({OTHER_KEY: NUMBER} if more else {})}
+    function = {"name": NAME, "arguments": json.dumps(arguments) if as_text else arguments}
+    return {"id": CALL_ID, "type": "function", "function": function}
 
 
-def _calls(template: ChatTemplate, prompt: str, after: str, kwargs: Mapping[str, Any]) -> CallSyntax | None:
-    for content in ("", None):
-        calls = [_call(NAME, {KEY: VALUE}, CALL_ID)]
-        one = _turn(template, {"content": content, "tool_calls": calls}, prompt, kwargs, [_TOOL])
-        if one is None or VALUE not in one or KEY not in one:
-            continue
-        calls = [*calls, _call(NAME, {KEY: VALUE}, CALL_ID)]
-        two = _turn(template, {"content": content, "tool_calls": calls}, prompt, kwargs, [_TOOL])
-        bodies = _bodies(one)
-        if bodies is None:
-            return None
-        body, found = bodies
-        if found.kind == "parameters":
-            calls = [_call(NAME, {KEY: VALUE, KEY_2: VALUE_2}, CALL_ID)]
-            both = _turn(template, {"content": content, "tool_calls": calls}, prompt, kwargs, [_TOOL]) or ""
-            if VALUE_2 not in both:
-                return None
-            found = _parameters(both)
-            body += found.value_suffix
-        return _around(found, one, two, body, after)
-    return None
+def _calls(probe: _Probe, after: str, think_end: str) -> tuple[CallSyntax, bool] | None:
+    """Return how calls are written, and whether the template wants their arguments as text."""
+    for as_text in (False, True):
+        for content in ("", None):
+            message = {"content": content, "tool_calls": [_call(as_text)]}
+            one = probe.turn(message)
+            if one is None or VALUE not in one:
+                continue
+            found = next((body for find in _BODIES if (body := find(probe, one)) is not None), None)
+            if found is not None:
+                two = probe.turn({**message, "tool_calls": [_call(as_text), _call(as_text)]})
+                return _around(probe, found, one, two, after, think_end), as_text
+    told = probe.told()
+    if NAME not in told:
+        return None
+    return next(((calls, False) for mark, calls in _TOLD_CALLS if mark in told + probe.source), None)
 
 
-def _around(found: CallSyntax, one: str, two: str | None, body: str, after: str) -> CallSyntax:
+def _around(
+    probe: _Probe, found: tuple[str, CallSyntax], one: str, two: str | None, after: str, think_end: str
+) -> CallSyntax:
     """Split what stands around one call, and between two, into section, prefix, separator and suffix."""
+    body, calls = found
     start, _, end = one.partition(body)
-    end = end.removesuffix(after) if end.endswith(after) else end.rstrip()
-    start = _after_thinking(start)
-    between = ""
-    if two is not None:
-        between = _between(two, body)
-    if not between:
-        return _replace(found, prefix=start, suffix=end)
+    start = _counted(start.rpartition(think_end)[2] if think_end else start).lstrip("\n")  # reasoning may be empty
+    between = _between(two or "", body)
     suffix = _common_head(between, end)
-    rest = between[len(suffix) :]
+    end, probe.call_end = _without_end(end[len(suffix) :], after)
+    if not between:
+        return replace(calls, prefix=start, suffix=suffix + end, parallel=False)
+    rest = _counted(between[len(suffix) :])
     prefix = _common_tail(rest, start)
-    return _replace(
-        found,
-        section_start=start[: len(start) - len(prefix)],
-        section_end=end[len(suffix) :],
+    return replace(
+        calls,
+        section_start=start.removesuffix(prefix),
+        section_end=end,
         prefix=prefix,
         suffix=suffix,
-        separator=rest[: len(rest) - len(prefix)],
+        separator=rest.removesuffix(prefix),
     )
 
 
 def _between(two: str, body: str) -> str:
     """Return what stands between two calls, which differ in a number at most; "" if there are not two."""
-    pattern = re.sub(r"\d+", r"\\d+", re.escape(body))
+    pattern = re.sub(r'"\d+"|:\d+', lambda number: re.sub(r"\d+", r"\\d+", number[0]), re.escape(body))
     found = list(re.finditer(pattern, two))
     return two[found[0].end() : found[1].start()] if len(found) > 1 else ""
 
 
-def _after_thinking(start: str) -> str:
-    """Leave out empty reasoning that a template writes before calls."""
-    for _, stop in _KNOWN_TAGS:
-        if stop in start:
-            start = start.rpartition(stop)[2]
-    return start.lstrip("\n")
+def _without_end(end: str, after: str) -> tuple[str, str]:
+    """Cut off what ends the turn, and return that too where it is not what ends content."""
+    first = _first_tag(after)
+    if first and first in end:
+        return end.partition(first)[0].rstrip(), ""
+    common = _common_tail(end.rstrip(), after.rstrip())
+    if common:
+        return end.rstrip().removesuffix(common).rstrip(), _first_tag(common)
+    tags = re.findall(r"<[^<>]+>", end)
+    if tags and (after.strip() or len(tags) > 1) and not tags[-1].startswith("</"):
+        return end.rpartition(tags[-1])[0].rstrip(), tags[-1]
+    return end, ""
 
 
-def _replace(found: CallSyntax, **changes: str) -> CallSyntax:
-    from dataclasses import replace
-
-    return replace(found, **changes)  # type: ignore[arg-type]
-
-
-def _bodies(turn: str) -> tuple[str, CallSyntax] | None:
-    """Find the text of one call, and what kind of text it is."""
-    return _json_body(turn) or _named_body(turn) or _python_body(turn) or _parameter_body(turn)
+def _counted(text: str) -> str:
+    """Put INDEX where a template counts calls."""
+    return re.sub(r'"\d+"', f'"{INDEX}"', text)
 
 
-def _json_body(turn: str) -> tuple[str, CallSyntax] | None:
+_Body = tuple[str, CallSyntax]
+
+
+def _objects(turn: str) -> Iterator[tuple[int, int, Any]]:
+    """Find the JSON objects of a text, those in others too."""
     decoder = json.JSONDecoder()
-    for position in (index for index, character in enumerate(turn) if character == "{"):
+    for brace in re.finditer(r"\{", turn):
         try:
-            value, end = decoder.raw_decode(turn, position)
+            value, end = decoder.raw_decode(turn, brace.start())
         except ValueError:
             continue
-        if not isinstance(value, dict):
-            continue
-        nested = value.get("function")
-        flat = nested if isinstance(nested, dict) else value
+        yield brace.start(), end, value
+
+
+def _json_body(probe: _Probe, turn: str) -> _Body | None:
+    arguments = ({KEY: VALUE}, json.dumps({KEY: VALUE}))
+    for begin, end, value in _objects(turn):
+        body = turn[begin:end]
+        written = next((one for _, _, one in _objects(body) if one == {KEY: VALUE}), None)
+        text = body[body.index("{", 1) :] if written and value == {NAME: written} else ""
+        if text:
+            inner = text[: text.rindex("}")]
+            holes = body.replace(inner, ARGUMENTS)
+            return body, CallSyntax("json", body=holes)
+        flat = value["function"] if isinstance(value.get("function"), dict) else value
         name = next((key for key, one in flat.items() if one == NAME), "")
-        arguments = next((key for key, one in flat.items() if one in ({KEY: VALUE}, json.dumps({KEY: VALUE}))), "")
-        if name and arguments:
-            id_key = next((key for key, one in value.items() if one == CALL_ID), "")
-            kind = CallSyntax("json", name_key=name, arguments_key=arguments, id_key=id_key)
-            return turn[position:end], kind
+        key = next((key for key, one in flat.items() if one in arguments), "")
+        if name and key:
+            id_key = next((key for key, one in value.items() if one == CALL_ID or str(one).isdigit()), "")
+            start = re.search(re.escape(json.dumps(key)) + r"\s*:\s*", body)
+            assert start is not None
+            _, length = json.JSONDecoder().raw_decode(body[start.end() :])
+            holes = body[: start.end()] + ARGUMENTS + body[start.end() + length :]
+            return body, CallSyntax("json", body=_counted(holes), name_key=name, arguments_key=key, id_key=id_key)
     return None
 
 
-def _named_body(turn: str) -> tuple[str, CallSyntax] | None:
-    decoder = json.JSONDecoder()
-    for position in (index for index, character in enumerate(turn) if character == "{"):
-        try:
-            value, end = decoder.raw_decode(turn, position)
-        except ValueError:
-            continue
-        if value != {KEY: VALUE}:
-            continue
-        head = turn[:position]
+def _named_body(probe: _Probe, turn: str) -> _Body | None:
+    for begin, end, value in _objects(turn):
+        head = turn[:begin]
         word = NAME if NAME in head else CALL_ID if CALL_ID in head else ""
-        if word:
-            begin = head.rindex(word)
-            after_name = head[begin + len(word) :]
-            return turn[begin:end], CallSyntax("named_json", after_name=after_name, name_is_id=word == CALL_ID)
+        if value == {KEY: VALUE} and word:
+            at = head.rindex(word)
+            start = re.search(r"[\w.:]*\Z", head[:at])
+            is_id = word == CALL_ID or (start is not None and start[0] == "functions.")
+            at = start.start() if start is not None and is_id else at
+            after_name = re.sub(r"^:\d+", "", head[at:].partition(word)[2])
+            return turn[at:end], CallSyntax("named_json", after_name=after_name, name_is_id=is_id)
     return None
 
 
-def _python_body(turn: str) -> tuple[str, CallSyntax] | None:
+def _python_body(probe: _Probe, turn: str) -> _Body | None:
     for quote in ('"', "'"):
         body = f"{NAME}({KEY}={quote}{VALUE}{quote})"
         if body in turn:
-            return body, CallSyntax("python")
+            return body, CallSyntax("python", quote=quote)
     return None
 
 
-def _parameter_body(turn: str) -> tuple[str, CallSyntax] | None:
-    if NAME not in turn:
-        return None
-    begin = turn.index(NAME)
-    key = turn.find(KEY, begin)
-    value = turn.find(VALUE, key)
-    if key < 0 or value < 0:
-        return None
-    return turn[begin : value + len(VALUE)], CallSyntax("parameters")
+def _bare_body(probe: _Probe, turn: str) -> _Body | None:
+    found = re.search(rf"{NAME}\{{{KEY}:(\S+?){VALUE}\1\}}", turn)
+    return None if found is None else (found[0], CallSyntax("bare", quote=found[1]))
 
 
-def _parameters(turn: str) -> CallSyntax:
+def _parameter_body(probe: _Probe, turn: str) -> _Body | None:
     """Find out what stands around the arguments of a call that has two of them."""
-    head, _, rest = turn.partition(NAME)[2].partition(KEY)
+    both = probe.turn({"content": "", "tool_calls": [_call(False, more=True)]})
+    if both is None or not re.search(rf"{NAME}.*{KEY}.*{VALUE}.*{OTHER_KEY}.*{NUMBER}", both, re.DOTALL):
+        return None
+    head, _, rest = both[both.index(NAME) + len(NAME) :].partition(KEY)
+    if NAME in head:  # some write the name twice
+        head = head.rpartition(NAME)[2]
     key_suffix, _, rest = rest.partition(VALUE)
-    between, _, rest = rest.partition(KEY_2)
-    tail = rest.partition(VALUE_2)[2]
+    if not re.search(r"[<>\[\]|]", key_suffix):  # this is a dict as Python shows it
+        return None
+    between, _, rest = rest.partition(OTHER_KEY)
+    number_key_suffix, _, tail = rest.partition(str(NUMBER))
+    tail = tail.replace(OTHER_KEY, KEY)
     value_suffix = _common_head(between, tail)
     key_prefix = _common_tail(between[len(value_suffix) :], head)
-    return CallSyntax(
+    found = CallSyntax(
         "parameters",
-        after_name=head[: len(head) - len(key_prefix)],
+        after_name=_counted(head.removesuffix(key_prefix)),
         key_prefix=key_prefix,
         key_suffix=key_suffix,
+        number_key_suffix="" if number_key_suffix == key_suffix else number_key_suffix,
         value_suffix=value_suffix,
-        parameter_separator=between[len(value_suffix) : len(between) - len(key_prefix)],
+        parameter_separator=between[len(value_suffix) :].removesuffix(key_prefix),
     )
+    begin = turn.rindex(NAME, 0, turn.index(VALUE))
+    return turn[begin : turn.index(VALUE) + len(VALUE)] + value_suffix, found
+
+
+_BODIES = (_json_body, _named_body, _python_body, _bare_body, _parameter_body)
 
 
 def _common_head(one: str, other: str) -> str:
     """Return what two texts begin with, without cutting a tag in two."""
-    head = _common(one, other)
+    n = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    head = one[:n]
     begin = head.rfind("<")
-    return head[:begin] if begin >= 0 and ">" not in head[begin:] and head not in (one, other) else head
+    return head[:begin] if begin >= 0 and ">" not in head[begin:] else head
 
 
 def _common_tail(one: str, other: str) -> str:
     """Return what two texts end with, without cutting a tag in two."""
-    tail = _common(one[::-1], other[::-1])[::-1]
-    before = one[: len(one) - len(tail)]
+    pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
+    n = next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
+    tail = one[len(one) - n :]
+    before = one[: len(one) - n]
     begin = before.rfind("<")
     if begin >= 0 and ">" not in before[begin:] and ">" in tail:
         return tail.partition(">")[2]
     return tail
-
-
-def _common(one: str, other: str) -> str:
-    n = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return one[:n]

@@ -17,7 +17,10 @@ from tests import tiny
 from tests.conftest import MakeTiny
 from tests.helpers import load
 
-PARIS = [{"role": "user", "content": "What is the capital of France?"}]
+PARIS = [
+    {"role": "system", "content": "You are a helpful assistant."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
 WEATHER = {
     "type": "function",
     "function": {
@@ -128,11 +131,11 @@ def test_smollm2_calls_a_tool(smol: Llama, choice: Any) -> None:
 )
 def test_answers_follow_a_format(smol: Llama, response_format: dict[str, Any]) -> None:
     schema = response_format.get("schema") or response_format.get("json_schema", {}).get("schema", {"type": "object"})
-    response: Any = smol.create_chat_completion(PARIS, max_tokens=200, response_format=response_format, **GREEDY)
+    response: Any = smol.create_chat_completion(PARIS, max_tokens=60, response_format=response_format, **GREEDY)
     if response["choices"][0]["finish_reason"] == "stop":
         jsonschema.validate(json.loads(response["choices"][0]["message"]["content"]), schema)
     chunks = list(
-        smol.create_chat_completion(PARIS, max_tokens=200, response_format=response_format, stream=True, **GREEDY)
+        smol.create_chat_completion(PARIS, max_tokens=60, response_format=response_format, stream=True, **GREEDY)
     )
     assert gathered(chunks)["content"] == response["choices"][0]["message"]["content"]
 
@@ -192,15 +195,15 @@ def test_awaited_answers_share_batches(smollm2_path: Path) -> None:
 def test_random_weights_make_valid_calls(make_tiny: MakeTiny, vendored: Path, name: str) -> None:
     """Nothing but the grammar holds them."""
     template = (vendored / "models" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
-    vocab = vendored / "models" / "ggml-vocab-qwen2.gguf"
-    with load(make_tiny("qwen3", vocab=vocab, chat_template=template), n_ctx=2048) as llm:
+    vocab = vendored / "models" / "ggml-vocab-qwen2.gguf" if name == "Qwen-Qwen3-0.6B" else None
+    with load(make_tiny("qwen3", vocab=vocab, chat_template=template), n_ctx=8192) as llm:
         n_valid = 0
-        for seed in range(6):
+        for seed in range(3):
             response: Any = llm.create_chat_completion(
                 PARIS,
                 tools=[WEATHER, NOOP],
                 tool_choice="required",
-                max_tokens=400,
+                max_tokens=250,
                 seed=seed,
                 parallel_tool_calls=False,
             )
@@ -213,7 +216,7 @@ def test_random_weights_make_valid_calls(make_tiny: MakeTiny, vendored: Path, na
             assert call["function"]["name"] in ("get_weather", "do_nothing")
             arguments_of(call)
             n_valid += 1
-        assert n_valid >= 3
+        assert n_valid >= 2
 
 
 def test_wrong_arguments_are_refused(smol: Llama, tiny_path: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from llguidance import LLMatcher, LLTokenizer
 
 from llama_cpp import ChatTemplate, TemplateError, ValidationError
 from llama_cpp.chat.calls import call_grammar, check_tool_choice, check_tools, tool_of, with_generic_tools
-from llama_cpp.chat.template import CHATML
 from llama_cpp.chat.parser import StreamParser, message_of, parse
+from llama_cpp.chat.template import CHATML
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
 TYPES = {"city": "string", "days": "integer", "ok": "boolean", "opts": "object", "f": "number", "tags": "array"}
@@ -51,8 +51,8 @@ MESSAGES: dict[str, dict[str, Any]] = {
     "parallel": {"content": "", "tool_calls": [call("get_weather", {"city": "A"}), call("noop", {}, "abcdef124")]},
     "content and call": {"content": "I look.", "tool_calls": [call("get_weather", {"city": "Paris", "days": 2})]},
 }
-# What is not read back yet, and why. Where a prompt has opened the reasoning already and the template leaves its closing
-# tag out of earlier turns, the text is one that the model would not write.
+# What is not read back yet, and why. Where a prompt has opened the reasoning already and the template leaves its
+# closing tag out of earlier turns, the text is one that the model would not write.
 KNOWN = {
     "Apriel-1.6-15b-Thinker-fixed": ["reasoning"],  # no tag opens the reasoning
     "Cohere2MoE": ["content"],  # opened reasoning

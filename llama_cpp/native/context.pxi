@@ -6,8 +6,8 @@ cdef enum:
     MIN_OUTPUTS = 64
 
 
-# Decoders whose embeddings are their last norm's output, of which llama.cpp goes on to compute logits for every token of a
-# batch. Of these the graph is stopped there, which saves a fifth of the time and more, and the pooling is done here.
+# Decoders whose embeddings are their last norm's output, of which llama.cpp goes on to compute logits for every token.
+# Their graph is stopped there, which saves a fifth of the time and more, and the pooling is done here.
 _HEADED = frozenset(("gemma2", "gemma3", "llama", "mistral3", "phi3", "qwen2", "qwen3"))
 
 

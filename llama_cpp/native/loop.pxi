@@ -183,7 +183,8 @@ cdef class DecodeLoop:
     def start(
         self, int index, tokens, Sampler sampler not None, *, int max_tokens = -1, stops = (), stop_tokens = (),
         int n_top = -1, int score_from = INT32_MAX, bint stream = False, bint reuse = False, bint append = False,
-        bint share = False, bint special = False, double timeout = 0.0, processor = None, scores = None, int max_draft = 0, loras = (),
+        bint share = False, bint special = False, double timeout = 0.0, processor = None, scores = None,
+        int max_draft = 0, loras = (),
         int n_keep = -1, Sampler grammar = None, constraint = None,
     ) -> int:
         """Begin a generation in a free slot.
@@ -211,9 +212,9 @@ cdef class DecodeLoop:
                 tokens; -1 ends the generation instead.
             grammar: a chain of nothing but a grammar, which every token must satisfy; a token is chosen first and the
                 others are looked at only if the grammar rejects it.
-            constraint: likewise an object with the methods `allows(token) -> bool`, `mask(address, n_bytes)`, which sets
-                a bit for each token that is allowed, `accept(token) -> list[int]`, which returns the tokens that must
-                follow, and `stopped() -> bool`, whether nothing more is allowed.
+            constraint: likewise an object with the methods `allows(token) -> bool`, `mask(address, n_bytes)`, which
+                sets a bit for each token that is allowed, `accept(token) -> list[int]`, which returns the tokens that
+                must follow, and `stopped() -> bool`, whether nothing more is allowed.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -793,7 +794,7 @@ cdef class DecodeLoop:
         return 0
 
     cdef llama_token constrain(self, Slot * slot, const float * row, llama_token token) noexcept nogil:
-        """Return a token that a slot's constraint allows: the one that was chosen, or else one of those that it does."""
+        """Return a token that a slot's constraint allows: the one that was chosen, or else another one."""
         with gil:
             try:
                 constraint = self.constraints[slot.seq_id]

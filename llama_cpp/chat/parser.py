@@ -28,7 +28,7 @@ _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PAIR = re.compile(rf'"([^"\\]*)"\s*:\s*({_STRING.pattern}|\d+)')
 _ID_CHARACTERS = string.ascii_letters + string.digits
 _LONGEST_HEAD = 1024  # of a JSON call, in characters, up to its arguments
-_LONGEST_SPACE = 64  # that is held back, since the end of the turn may follow
+_LONGEST_SPACE = 64  # that is held back, since the end of the turn, or a call, may follow
 
 
 def parse(
@@ -128,15 +128,15 @@ class StreamParser:
         trigger = calls.trigger if calls else ""
         marks = _Marks([trigger, syntax.content_end, *syntax.end])
         while True:
-            mark = yield from self._until(marks, "content", lstrip=not said)
+            mark = yield from self._until(marks, "content", lstrip=not said, keep=trigger)
             if mark is None or (mark in syntax.end and mark != syntax.content_end):
                 break
             if mark == trigger:
-                self._text = mark + self._text
-                if not (yield from self._section()):
-                    self._say("content", mark)
-                    self._text = self._text[len(mark) :]
-                said = False
+                said = not (yield from self._section())
+                if said:  # it speaks of calls
+                    end = self._text.index(mark) + len(mark)
+                    self._say("content", self._text[:end])
+                    self._text = self._text[end:]
             elif not (yield from self._after_content()) and mark in syntax.end:
                 break
             else:
@@ -152,9 +152,8 @@ class StreamParser:
         if not opened and not self._syntax.thinks_already:
             return (yield from self._take(stop))  # the prompt has opened and closed it, and the model closes it again
         trigger = self._calls.trigger if self._calls else ""
-        mark = yield from self._until(_Marks([stop, trigger]), "reasoning_content", lstrip=True)
-        if mark != stop and mark is not None:
-            self._text = mark + self._text  # a call ends reasoning that was not closed
+        # A call ends reasoning that was not closed.
+        yield from self._until(_Marks([stop, trigger]), "reasoning_content", lstrip=True, keep=trigger)
         return True
 
     def _begin_content(self, trimmed: bool) -> Reading[bool]:
@@ -179,10 +178,11 @@ class StreamParser:
 
     # -- pieces of text ------------------------------------------------------------------------------------------------
 
-    def _until(self, marks: _Marks, kind: str, *, lstrip: bool) -> Reading[str | None]:
+    def _until(self, marks: _Marks, kind: str, *, lstrip: bool, keep: str = "") -> Reading[str | None]:
         """Give text up to the first mark, and return that; None if the text ends before.
 
-        Space before a mark is not given: it is the template's, or the model's imitation of it.
+        Space before a mark is not given: it is the template's, or the model's imitation of it. The mark is taken from
+        the text, or kept there, with the space.
         """
         while True:
             if lstrip:
@@ -201,7 +201,7 @@ class StreamParser:
             self._say(kind, body)
             lstrip = lstrip and not body
             if mark is not None:
-                self._text = self._text[end + len(mark) :]
+                self._text = self._text[len(body) if mark == keep else end + len(mark) :]
                 return mark
             self._text = self._text[len(body) :]
             yield
@@ -281,15 +281,15 @@ class StreamParser:
 
     def _json_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         head = yield from trial.head(calls)
-        if head is None:
+        pairs = dict(_PAIR.findall(head[0])) if head else {}
+        written = pairs.get(calls.name_key) if calls.name_key else head and head["name"]
+        if head is None or written is None:
             return (yield from self._whole_json_call(trial, calls, call_id))
-        pairs = dict(_PAIR.findall(head[0]))
-        name = json.loads(pairs.get(calls.name_key) or head.groupdict().get("name") or '""', strict=False)
+        name = json.loads(written, strict=False)
         if not isinstance(name, str) or not name or (not calls.trigger and not self._knows(name)):
             return False
         trial.at = head.end()
-        written = str(json.loads(pairs.get(calls.id_key, '""'), strict=False))
-        self._open(trial, name, written or call_id)
+        self._open(trial, name, str(json.loads(pairs.get(calls.id_key, '""'), strict=False)) or call_id)
         yield from self._json_arguments()
         # The rest of the object, or of both where one is in the other.
         scanner = _JsonScanner(depth=_STRING.sub("", head[0]).count("{"))
@@ -498,6 +498,8 @@ class _Trial:
         """Skip space, and return the next character, "" at the end."""
         parser = self._parser
         while not (text := parser._text[self.at :].lstrip()) and not parser._final:
+            if len(parser._text) - self.at > _LONGEST_SPACE:
+                return ""
             yield
         self.at = len(parser._text) - len(text)
         return text[:1]
@@ -658,6 +660,8 @@ def _match(mark: str, text: str, at: int = 0) -> int | None:
     if found is not None:
         return found.end()
     seen = "".join(text[at:].lstrip()[: 2 * len(mark)].split())
+    if not seen and len(text) - at > _LONGEST_SPACE:
+        return -1
     return None if "".join(mark.split()).startswith(seen) else -1
 
 

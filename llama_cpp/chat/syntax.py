@@ -120,6 +120,13 @@ class Syntax:
     harmony: bool = False
     string_arguments: bool = False
 
+    @property
+    def trigger(self) -> str:
+        """The text that begins a call wherever it stands; "" where there is none."""
+        if self.calls is None:
+            return ""
+        return "to=functions." if self.calls is HARMONY_CALLS else self.calls.trigger
+
 
 GENERIC_CALLS = CallSyntax(
     "json",
@@ -192,14 +199,17 @@ def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
     if "<|message|>" in template.source and "<|start|>" in template.source:
         return _harmony(probe)
     before, after = probe.around(CONTENT, {"content": CONTENT}) or ("", "")
-    start, stop, before = _thinking(probe, before)
+    start, stop, content_start = _thinking(probe, before)
     calls, string_arguments = _calls(probe, after, stop) or (None, False)
     content_end = _content_end(probe, after, string_arguments)
     if calls is not None:
         calls = _behind(calls, content_end.strip())
-    ends = [_first_tag(after.removeprefix(content_end)) or probe.next_turn(), template.eos_token, probe.call_end]
+    last = after.removeprefix(content_end).strip()
+    first = _first_tag(last)
+    end = last if first and first in content_end else first or probe.next_turn()
+    ends = [end, template.eos_token, probe.call_end]
     return Syntax(
-        content_start=before.lstrip(),
+        content_start=content_start or (before if before.isspace() else ""),
         content_end=content_end.strip(),
         content_tail=after[: len(after) - len(after.lstrip())],
         end=tuple(dict.fromkeys(end for end in ends if end)),
@@ -215,8 +225,11 @@ def _harmony(probe: _Probe) -> Syntax:
     end = tuple(dict.fromkeys(re.findall(r"<\|(?:end|return|call|eom|eot)\|>", probe.source)))
     if "<|channel|>" in probe.source:
         return Syntax(harmony=True, end=end, calls=HARMONY_CALLS)
-    calls, string_arguments = _calls(probe, "", "<|message|>") or (None, False)
-    return Syntax(harmony=True, end=end, calls=calls, string_arguments=string_arguments)
+    found = _calls(probe, "", "<|message|>")
+    if found is None:
+        return Syntax(harmony=True, end=end)
+    calls = replace(found[0], section_end="", separator="", parallel=False)  # a message for each
+    return Syntax(harmony=True, end=end, calls=calls, string_arguments=found[1])
 
 
 class _Probe:
@@ -314,7 +327,7 @@ def _last_tag(text: str) -> str:
 
 
 def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
-    """Return the tags of reasoning, and what stands before content besides them."""
+    """Return the tags of reasoning, and the text that stands before content besides them."""
     plain = before.strip()
     for key in ("reasoning_content", "thinking", "reasoning"):
         found = probe.around(THOUGHT, {"content": CONTENT, key: THOUGHT})
@@ -330,7 +343,7 @@ def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
     for start, stop in _KNOWN_TAGS:
         if stop in probe.source:
             return start, stop, plain.rpartition(stop)[2]
-    return "", "", before
+    return "", "", before.lstrip()
 
 
 # -- tool calls --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The formats that JSON Schema names, as regular expressions of texts that have them.
 
 Each matches a subset of what its RFC allows, so that nobody's validator objects: no leap seconds, no comments in mail
-addresses, no host names in punycode or longer than 63 characters, which is what one of their labels may have. `regex` is missing: no regular expression tells which texts are regular expressions.
+addresses, no host names in punycode or longer than 63 characters, which is what one of their labels may have. `regex`
+is missing: no regular expression tells which texts are regular expressions.
 """
 
 from __future__ import annotations

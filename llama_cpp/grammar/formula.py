@@ -5,13 +5,17 @@ A formula is a leaf, an `And` or an `Or`. Negation is pushed down to the leaves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 
 class Leaf:
     """One statement about a value; leaves are compared and hashed by value."""
+
+    def opposite(self) -> Leaf | None:
+        """Return the leaf that holds exactly where this does not, None if that takes more than one."""
+        return Not(self)
 
     def negation(self) -> Formula:
         """Return the formula that holds exactly where this does not."""
@@ -24,6 +28,10 @@ class Not(Leaf):
 
     leaf: Leaf
 
+    def opposite(self) -> Leaf:
+        """Return the leaf."""
+        return self.leaf
+
     def negation(self) -> Formula:
         """Return the leaf."""
         return self.leaf
@@ -32,6 +40,9 @@ class Not(Leaf):
 @dataclass(frozen=True)
 class Unknown(Leaf):
     """What can't be enforced and is checked afterwards: it may hold or not, and so may its negation."""
+
+    def opposite(self) -> None:
+        """Return nothing."""
 
     def negation(self) -> Formula:
         """Return itself."""
@@ -65,6 +76,10 @@ class TooLarge(Exception):
     """A formula has more alternatives than it may have."""
 
 
+class Endless(Exception):
+    """The formula of a schema needs itself."""
+
+
 class Unsupported(Exception):
     """A leaf can't be enforced.
 
@@ -91,7 +106,7 @@ def negate(formula: Formula) -> Formula:
 def disj(formulas: Iterable[Formula]) -> Formula:
     """Join formulas by "or"."""
     items = dict.fromkeys(_flat(formulas, Or))
-    if TRUE in items or any(isinstance(item, Leaf) and item.negation() in items for item in items if item != UNKNOWN):
+    if TRUE in items or any(isinstance(item, Leaf) and item.opposite() in items for item in items):
         return TRUE
     return next(iter(items)) if len(items) == 1 else Or(tuple(items))
 
@@ -103,7 +118,7 @@ def conj(formulas: Iterable[Formula]) -> Formula:
         if FALSE in items:
             return FALSE
         leaves = {item for item in items if isinstance(item, Leaf)}
-        wrong = {leaf.negation() for leaf in leaves if leaf != UNKNOWN}
+        wrong = {opposite for leaf in leaves if (opposite := leaf.opposite()) is not None}
         if not wrong.isdisjoint(leaves):
             return FALSE
         simpler = dict.fromkeys(_flat((_without(item, wrong) for item in items if not _implied(item, leaves)), And))
@@ -121,10 +136,10 @@ def _flat(formulas: Iterable[Formula], kind: type[F]) -> Iterator[Formula]:
 
 
 def _implied(item: Formula, leaves: set[Leaf]) -> bool:
-    return isinstance(item, Or) and not leaves.isdisjoint(item.items)  # type: ignore[arg-type]
+    return isinstance(item, Or) and not leaves.isdisjoint(item.items)
 
 
-def _without(item: Formula, wrong: set[Formula]) -> Formula:
+def _without(item: Formula, wrong: set[Leaf]) -> Formula:
     if isinstance(item, Or) and not wrong.isdisjoint(item.items):
         return disj(part for part in item.items if part not in wrong)
     return item
@@ -141,6 +156,16 @@ def holds(formula: Formula, test: Callable[[Any], bool]) -> bool:
     return formula == UNKNOWN or test(formula)
 
 
+def without(formula: Formula, unknown: Collection[Leaf]) -> Formula:
+    """Return a formula in which some leaves are unknown."""
+    if isinstance(formula, And):
+        return conj(without(item, unknown) for item in formula.items)
+    if isinstance(formula, Or):
+        return disj(without(item, unknown) for item in formula.items)
+    plain = formula.leaf if isinstance(formula, Not) else formula
+    return UNKNOWN if plain in unknown else formula
+
+
 def leaves_of(formula: Formula) -> Iterator[Leaf]:
     """Yield the leaves of a formula, those under a `Not` without it."""
     if isinstance(formula, (And, Or)):
@@ -150,8 +175,8 @@ def leaves_of(formula: Formula) -> Iterator[Leaf]:
         yield formula.leaf if isinstance(formula, Not) else formula
 
 
-def alternatives(formula: Formula, possible: Callable[[Term], bool], limit: int) -> list[Term]:
-    """Return the disjunctive normal form of a formula.
+def alternatives(formula: Formula, possible: Callable[[Term], bool], limit: int) -> Iterator[Term]:
+    """Yield the disjunctive normal form of a formula.
 
     Args:
         formula: any.
@@ -161,7 +186,6 @@ def alternatives(formula: Formula, possible: Callable[[Term], bool], limit: int)
     Raises:
         TooLarge: if there are more.
     """
-    found: dict[frozenset[Leaf], Term] = {}
     waiting = [formula]
     while waiting:
         limit -= 1
@@ -169,14 +193,24 @@ def alternatives(formula: Formula, possible: Callable[[Term], bool], limit: int)
             raise TooLarge
         items = tuple(_flat([waiting.pop()], And))
         leaves = tuple(item for item in items if isinstance(item, Leaf) and item != UNKNOWN)
-        if not possible(leaves):
-            continue
         choices = [item for item in items if isinstance(item, Or)]
+        if (choices and not choices[0].items) or not possible(leaves):
+            continue
         if choices:
             # What is chosen here decides much of the other choices: conj() takes it out of them.
             choice = min(choices, key=lambda item: len(item.items))
             rest = [item for item in items if item is not choice]
             waiting += [conj([*rest, part]) for part in reversed(choice.items)]
-        elif not any(other <= frozenset(leaves) for other in found):
-            found[frozenset(leaves)] = leaves
-    return [term for key, term in found.items() if not any(other < key for other in found)]
+        else:
+            yield leaves
+
+
+def absorbed(terms: Iterable[Term]) -> list[Term]:
+    """Return terms without those that others contain."""
+    found: dict[frozenset[Leaf], Term] = {}
+    for term in terms:
+        key = frozenset(term)
+        if not any(other <= key for other in found):
+            found = {other: old for other, old in found.items() if not key < other}
+            found[key] = term
+    return list(found.values())

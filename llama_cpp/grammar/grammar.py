@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import check_text
 from ..errors import ValidationError
-from .schema import Report, check_instance, compile_schema, schema_of
+from .report import Report
+from .schema import check_instance, compile_schema, schema_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer

@@ -1,7 +1,8 @@
 """The keywords of JSON Schema as formulas, one for each kind of value.
 
-References are resolved by the `referencing` package, as jsonschema resolves them. What a schema says of parts of a value
-(items, properties) stays a number, its literal; what it says of the value itself (allOf, $ref, if, ...) is expanded.
+References are resolved by the `referencing` package, as jsonschema resolves them. What a schema says of parts of a
+value (items, properties) stays a number, its literal; what it says of the value itself (allOf, $ref, if, ...) is
+expanded.
 """
 
 from __future__ import annotations
@@ -10,48 +11,65 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal as Choice
+from typing import Any
+from typing import Literal as Choice
 
+from jsonschema_specifications import REGISTRY
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import specification_with
-from jsonschema_specifications import REGISTRY
 
 from ..errors import UnsupportedSchemaError
 from . import numeric
 from .formats import FORMATS, UNSUPPORTED
-from .formula import FALSE, TRUE, UNKNOWN, And, Formula, Leaf, Or, TooLarge, Unsupported, conj, disj, leaves_of, negate
+from .formula import (
+    FALSE,
+    TRUE,
+    UNKNOWN,
+    And,
+    Endless,
+    Formula,
+    Leaf,
+    Or,
+    TooLarge,
+    Unsupported,
+    conj,
+    disj,
+    leaves_of,
+    negate,
+)
 from .numeric import Above, Integer, Multiple, Numbers
+from .report import Status
 from .strings import Format, Length, Pattern, PatternError, Texts, literal, pattern_terminal
-from .structure import Contains, Count, Has, Item, Literal, Properties, Property, Rest, Size, Unique
+from .structure import Contains, Count, Has, Item, Literal, Properties, Property, Rest, Size, SomeProperty, Unique
 
 Kind = Choice["null", "false", "true", "number", "string", "array", "object"]
 KINDS: tuple[Kind, ...] = ("null", "false", "true", "number", "string", "array", "object")
-Status = Choice["enforced", "rewritten", "checked afterwards", "refused"]
 
 MAX_OUTCOMES = 64  # ways in which a schema can pass, each with other properties or items that it has looked at
 
 _REWRITTEN = frozenset(
     {"contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "minContains"}
-    | {"not", "oneOf", "propertyNames", "then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "$dynamicRef"}
+    | {
+        "not",
+        "oneOf",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+        "$dynamicRef",
+    }
 )
-# properties decide the order in which an object is written, required ones that are not among them come last.
-_LATE = {"required": 1, "unevaluatedItems": 2, "unevaluatedProperties": 2}
-
-
-@dataclass(frozen=True)
-class Report:
-    """How one keyword of a schema is dealt with.
-
-    Attributes:
-        keyword: its name.
-        pointer: JSON pointer of its place in the schema.
-        status: "enforced" while the text is generated; "rewritten" to what is enforced; "checked afterwards", when the
-            text is complete; "refused".
-    """
-
-    keyword: str
-    pointer: str
-    status: Status
+# The first ones decide most; properties are written in the order of "properties", required ones that it lacks last.
+_ORDER = {
+    "type": 0,
+    "const": 0,
+    "enum": 0,
+    "properties": 1,
+    "required": 3,
+    "unevaluatedItems": 4,
+    "unevaluatedProperties": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -110,9 +128,15 @@ class Schemas:
         self.strict = strict
         self.report: dict[tuple[str, str], Status] = {}
         self.satisfiable: Callable[[Formula, Kind], bool] = lambda formula, kind: True
-        self._known = frozenset(validator.VALIDATORS) & frozenset(_KEYWORDS) | {"then", "else", "minContains", "maxContains"}
+        self._known = frozenset(validator.VALIDATORS) & frozenset(_KEYWORDS) | {
+            "then",
+            "else",
+            "minContains",
+            "maxContains",
+        }
         self._legacy = "dependencies" in validator.VALIDATORS
-        self._specification = specification_with(validator.META_SCHEMA["$schema"])
+        self._dialect = validator.META_SCHEMA["$schema"].rstrip("#")
+        self._specification = specification_with(self._dialect)
         resource = self._specification.create_resource(root)
         self._pointers = dict(_pointers(root, ""))
         self._dynamic = '"$dynamicAnchor"' in json.dumps(root) or "json-schema.org" in json.dumps(root)
@@ -127,7 +151,11 @@ class Schemas:
 
     def number(self, contents: Any, resolver: Any, pointer: str) -> Literal:
         """Return the literal of a schema; equal ones in equal surroundings have the same."""
-        if isinstance(contents, Mapping) and "$id" in contents:
+        if not isinstance(contents, Mapping):
+            pass
+        elif "$schema" in contents and contents["$schema"].rstrip("#") != self._dialect:
+            raise self.error("$schema", f"{pointer}/$schema", "it is another draft than that of the whole")
+        elif "$id" in contents:
             resolver = resolver.in_subresource(self._specification.create_resource(contents))
         scope = tuple(dict.fromkeys(uri for uri, _ in resolver.dynamic_scope())) if self._dynamic else ()
         key = (json.dumps(contents), resolver._base_uri, scope)
@@ -165,15 +193,15 @@ class Schemas:
         if self._legacy and "$ref" in contents:
             return ["$ref"]  # draft 7 ignores what stands beside it
         known = [keyword for keyword in contents if keyword in self._known]
-        return sorted(known, key=lambda keyword: 0 if keyword == "properties" else 1 + _LATE.get(keyword, 0))
+        return sorted(known, key=lambda keyword: _ORDER.get(keyword, 2))
 
     # -- what can't be enforced ----------------------------------------------------------------------------------------
 
     def error(self, keyword: str, pointer: str, reason: str) -> UnsupportedSchemaError:
         """Return the error about a keyword."""
         return UnsupportedSchemaError(
-            f"{keyword} at {pointer or 'the top'} can't be enforced: {reason}; change it, or use strict=False, which "
-            "validates the finished text instead",
+            f"{keyword or 'the schema'} at {pointer or 'the top'} can't be enforced: {reason}; change it, or use "
+            "strict=False, which validates the finished text instead",
             keyword=keyword,
             pointer=pointer,
         )
@@ -189,10 +217,12 @@ class Schemas:
         self.report[keyword, pointer] = "checked afterwards"
         return UNKNOWN
 
-    def give_up_leaf(self, problem: Unsupported) -> Formula:
-        """Return the formula of a leaf that can't be enforced; see `give_up`."""
-        keyword, pointer = self._origins.get(problem.leaf, ("", ""))
-        return self.give_up(keyword, pointer, problem.reason)
+    def give_up_leaf(self, problem: Unsupported, pointer: str = "") -> Formula:
+        """Return the formula of a leaf that can't be enforced, found somewhere below a pointer; see `give_up`."""
+        leaf = problem.leaf
+        if isinstance(leaf, SomeProperty):  # the negation of one that a keyword made
+            leaf = Properties(leaf.names, leaf.schema.negated())
+        return self.give_up(*self._origins.get(leaf, ("", pointer)), problem.reason)
 
     # -- formulas ------------------------------------------------------------------------------------------------------
 
@@ -221,11 +251,19 @@ class Schemas:
                 if schema.contents is False:
                     formula: Formula = FALSE
                 elif {"unevaluatedItems", "unevaluatedProperties"}.isdisjoint(keywords):
-                    formula = conj(self._keyword(schema, keyword, kind) for keyword in keywords)
+                    formula = self._all_keywords(schema, keywords, kind)
                 else:
                     formula = self._with_unevaluated(number, kind)
                 self._formulas[key] = formula
         return self._formulas[key]
+
+    def _all_keywords(self, schema: Subschema, keywords: list[str], kind: Kind) -> Formula:
+        formulas: list[Formula] = []
+        for keyword in keywords:
+            formulas.append(self._keyword(schema, keyword, kind))
+            if formulas[-1] == FALSE:
+                return FALSE
+        return conj(formulas)
 
     def _with_unevaluated(self, number: int, kind: Kind) -> Formula:
         try:
@@ -233,14 +271,14 @@ class Schemas:
         except (TooLarge, PatternError):
             schema = self._subschemas[number]
             keywords = self._keywords(schema.contents)
-            known = conj(self._keyword(schema, one, kind) for one in keywords)
+            known = self._all_keywords(schema, keywords, kind)
             which = next(one for one in keywords if one.startswith("unevaluated"))
             place = f"{schema.pointer}/{which}"
             return conj([known, self.give_up(which, place, "too many cases decide what it applies to")])
 
     def _once(self, key: tuple[int, Kind]) -> _Running:
         if key in self._running:
-            raise self.error("$ref", self._subschemas[key[0]].pointer, "it refers to itself without an end")
+            raise Endless
         return _Running(self._running, key)
 
     def _keyword(self, schema: Subschema, keyword: str, kind: Kind) -> Formula:
@@ -280,7 +318,7 @@ class Schemas:
         if kind == "string":
             for text in same:
                 literal(text)
-            return Texts(frozenset(same))
+            return Texts(tuple(dict.fromkeys(same)))
         equal = self._equal_array if kind == "array" else self._equal_object
         return disj(equal(schema, one) for one in same)
 
@@ -295,7 +333,7 @@ class Schemas:
         parts: list[Formula] = []
         for name, one in value.items():
             parts += [Property(name, self.child(schema, {"const": one}, "const")), Has(name)]
-        others: Formula = negate(Texts(frozenset(value))) if value else TRUE
+        others: Formula = negate(Texts(tuple(value))) if value else TRUE
         return conj([*parts, Properties(others, self.child(schema, False, "const"))])
 
     def _all_of(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
@@ -380,7 +418,7 @@ class Schemas:
         return Size(0, int(value)) if kind == "array" else TRUE
 
     def _unique_items(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        return Unique() if kind == "array" and value else TRUE
+        return Unique(schema.pointer) if kind == "array" and value else TRUE
 
     def _prefix_items(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         return self._prefix(schema, "prefixItems", value) if kind == "array" else TRUE
@@ -471,9 +509,7 @@ class Schemas:
     def _dependencies(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         names = {name: one for name, one in value.items() if isinstance(one, list)}
         schemas = {name: one for name, one in value.items() if not isinstance(one, list)}
-        return conj(
-            [self._dependent_required(schema, names, kind), self._dependent_schemas(schema, schemas, kind)]
-        )
+        return conj([self._dependent_required(schema, names, kind), self._dependent_schemas(schema, schemas, kind)])
 
     # -- what has not been looked at -----------------------------------------------------------------------------------
 
@@ -519,7 +555,7 @@ class Schemas:
                 [(Has(name, False), Seen()), *self._product([[(Has(name), Seen())], self._guarded(child, kind)])]
                 for name, child in ((name, self.child(schema, one, keyword, name)) for name, one in value.items())
             )
-        return [(self._keyword(schema, keyword, kind), self._looked_at(schema, keyword, value))]
+        return [(self._keyword(schema, keyword, kind), self._looked_at(schema, keyword, value, kind))]
 
     def _guarded(self, literal: Literal, kind: Kind) -> list[Outcome]:
         with self._once((literal.schema, kind)):
@@ -543,16 +579,20 @@ class Schemas:
         one = disj(self.formula(branches[index], kind) for index in plain)
         every = self._product(either)
         none = conj(failing[index][0][0] for index in rest)
-        return [*self._product([[(one, Seen())], every]), *self._product([[(self.negate(one), Seen())], [
-            (conj([formula, self.negate(none)]), seen) for formula, seen in every]])]
+        return [
+            *self._product([[(one, Seen())], every]),
+            *self._product(
+                [[(self.negate(one), Seen())], [(conj([formula, self.negate(none)]), seen) for formula, seen in every]]
+            ),
+        ]
 
-    def _looked_at(self, schema: Subschema, keyword: str, value: Any) -> Seen:
+    def _looked_at(self, schema: Subschema, keyword: str, value: Any, kind: Kind) -> Seen:
         if keyword == "properties":
             return Seen(names=frozenset(value))
         if keyword == "patternProperties":
             return Seen(patterns=disj(map(_found, value)))
         if keyword in ("additionalProperties", "items"):
-            return Seen(everything=True)
+            return Seen(everything=kind == ("array" if keyword == "items" else "object"))
         if keyword == "prefixItems":
             return Seen(prefix=len(value))
         if keyword == "contains":
@@ -572,7 +612,9 @@ class Schemas:
             if any(one.resolver._base_uri != schema.resolver._base_uri for one in contained):
                 raise TooLarge
             matching = [one.contents for one in contained]
-            more = self._rest(seen.prefix, self.child(schema, {"anyOf": [*matching, value]} if matching else value, keyword))
+            more = self._rest(
+                seen.prefix, self.child(schema, {"anyOf": [*matching, value]} if matching else value, keyword)
+            )
         else:
             more = TRUE
         return conj([formula, more]), replace(seen, everything=True)
@@ -611,7 +653,7 @@ def _found(pattern: str) -> Pattern:
 
 def _neither(names: Iterable[str], patterns: Formula) -> Formula:
     """Return the formula of other names."""
-    texts = frozenset(names)
+    texts = tuple(sorted(names))
     return conj([*([negate(Texts(texts))] if texts else []), negate(patterns)])
 
 

@@ -20,7 +20,7 @@ MAX_VALUES = 1000  # multiples that are listed one by one
 
 NUMBER = r"/-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,2})?/"
 INTEGER = r"/-?(?:0|[1-9][0-9]{0,299})/"
-_DECIMAL = rf"(/-?(?:0|[1-9][0-9]{{0,299}})/ | /-?(?:0|[1-9][0-9]{{0,13}})\.[0-9]+/ & /-?[0-9.]{{3,16}}/)"
+_DECIMAL = r"(/-?(?:0|[1-9][0-9]{0,299})/ | /-?(?:0|[1-9][0-9]{0,13})\.[0-9]+/ & /-?[0-9.]{3,16}/)"
 
 
 def decimal(value: Any) -> Decimal:
@@ -161,7 +161,8 @@ def listed(term: Term) -> frozenset[Any] | None:
 
 
 def _satisfies(leaf: Any, value: Any) -> bool:
-    return not leaf.leaf.holds(value) if isinstance(leaf, Not) else bool(leaf.holds(value))
+    inner: Any = leaf.leaf if isinstance(leaf, Not) else leaf
+    return bool(inner.holds(value)) != isinstance(leaf, Not)
 
 
 def _multiples(term: Term) -> list[Any] | None:
@@ -203,12 +204,14 @@ def alternatives_of(term: Term, json_options: dict[str, Any]) -> list[str]:
 
 
 def _terminal(leaf: Any) -> str:
-    return f"~({leaf.leaf.terminal()})" if isinstance(leaf, Not) else str(leaf.terminal())
+    inner: Any = leaf.leaf if isinstance(leaf, Not) else leaf
+    return f"~({inner.terminal()})" if isinstance(leaf, Not) else str(inner.terminal())
 
 
 def _integer_multiples(term: Term, multiples: list[Multiple], json_options: dict[str, Any]) -> str:
     """Return llguidance's own rule of integers, the only one that can divide."""
-    if not all(isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, (Above, Multiple)) or leaf == Integer() for leaf in term):
+    bounds = [leaf for leaf in term if isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, Above)]
+    if not {Integer(), *multiples, *bounds}.issuperset(term):
         raise Unsupported(multiples[0], "multiples can't be combined with other conditions")
     lowest, highest = _bounds(term)
     limit = 10**18 if all(isinstance(leaf.divisor, int) for leaf in multiples) else 10**15  # where floats are exact
@@ -217,6 +220,5 @@ def _integer_multiples(term: Term, multiples: list[Multiple], json_options: dict
         raise Unsupported(multiples[0], "multiples of a fraction are a matter of rounding")
     first = -limit if lowest is None else math.floor(lowest.bound) + 1 if lowest.excluded else math.ceil(lowest.bound)
     last = limit if highest is None else math.floor(highest.bound) if highest.excluded else math.ceil(highest.bound) - 1
-    bounds = {"minimum": max(first, -limit), "maximum": min(last, limit)}
-    step = math.lcm(*map(int, divisors))
-    return "%json " + json.dumps({"type": "integer", "multipleOf": step, **bounds, **json_options})
+    schema = {"type": "integer", "multipleOf": math.lcm(*map(int, divisors)), **json_options}
+    return "%json " + json.dumps({**schema, "minimum": max(first, -limit), "maximum": min(last, limit)})

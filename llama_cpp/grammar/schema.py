@@ -5,38 +5,23 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
-import re
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..errors import UnsupportedSchemaError, ValidationError
+from .metaschema import is_well_formed
+from .report import Report
 
-if TYPE_CHECKING:
-    from llguidance._lib import JsonCompileOptions
-
-Status = Literal["enforced", "rewritten", "checked afterwards", "refused"]
 Schema = Mapping[str, Any] | bool
 
-DRAFT_7 = "http://json-schema.org/draft-07/schema"
-
-
-@dataclass(frozen=True)
-class Report:
-    """How one keyword of a schema is dealt with.
-
-    Attributes:
-        keyword: its name.
-        pointer: JSON pointer of its place in the schema.
-        status: "enforced" while the text is generated; "rewritten" to what is enforced; "checked afterwards", when the
-            text is complete; "refused".
-    """
-
-    keyword: str
-    pointer: str
-    status: Status
+_DRAFTS = {
+    "https://json-schema.org/draft/2020-12/schema": "Draft202012Validator",
+    "http://json-schema.org/draft-07/schema": "Draft7Validator",
+}
+_NOTHING = "start: NOTHING\nNOTHING: /a/ & /b/"
 
 
 @dataclass(frozen=True)
@@ -54,92 +39,6 @@ class CompiledSchema:
     report: tuple[Report, ...]
 
 
-# Where a keyword's value holds schemas: itself, a list of them, or a mapping to them.
-_ONE = {
-    "additionalItems",
-    "additionalProperties",
-    "contains",
-    "else",
-    "if",
-    "not",
-    "propertyNames",
-    "then",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-}
-_MANY = {"allOf", "anyOf", "oneOf", "prefixItems"}
-_NAMED = {"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"}
-
-# What llguidance enforces as the specification has it.
-_ENFORCED = {
-    "$defs",
-    "$ref",
-    "additionalItems",
-    "additionalProperties",
-    "allOf",
-    "anyOf",
-    "const",
-    "definitions",
-    "enum",
-    "exclusiveMaximum",
-    "exclusiveMinimum",
-    "items",
-    "maxItems",
-    "maxLength",
-    "maxProperties",
-    "maximum",
-    "minItems",
-    "minLength",
-    "minProperties",
-    "minimum",
-    "multipleOf",
-    "oneOf",
-    "pattern",
-    "patternProperties",
-    "prefixItems",
-    "properties",
-    "required",
-    "type",
-}
-_FORMATS = {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"}
-# What concerns nobody who writes a document.
-_ANNOTATIONS = {
-    "$anchor",
-    "$comment",
-    "$id",
-    "$schema",
-    "$vocabulary",
-    "contentEncoding",
-    "contentMediaType",
-    "contentSchema",
-    "default",
-    "deprecated",
-    "description",
-    "examples",
-    "readOnly",
-    "title",
-    "writeOnly",
-}
-_KNOWN = (
-    _ENFORCED
-    | _ANNOTATIONS
-    | _ONE
-    | _NAMED
-    | {
-        "$dynamicAnchor",
-        "$dynamicRef",
-        "$recursiveAnchor",
-        "$recursiveRef",
-        "dependencies",
-        "dependentRequired",
-        "format",
-        "maxContains",
-        "minContains",
-        "uniqueItems",
-    }
-)
-
-
 def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: bool = True) -> CompiledSchema:
     """Make a grammar of a schema.
 
@@ -149,15 +48,25 @@ def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: boo
         strict: refuse what can't be enforced exactly.
 
     Raises:
-        ValidationError: if it is no valid schema.
+        ValidationError: if it is no valid schema, or the whitespace is something else.
         UnsupportedSchemaError: for what can't be enforced.
     """
+    from llguidance import LLMatcher
+
+    from .keywords import Schemas
+    from .lark import Grammar
+    from .shapes import Shapes
+
     check_schema(schema)
-    report: list[Report] = []
-    rewritten = _rewrite(schema, "", strict, report)
-    grammar = _compile(rewritten, whitespace)
-    exact = all(entry.status in ("enforced", "rewritten") for entry in report)
-    return CompiledSchema(grammar, exact, tuple(report))
+    _check_whitespace(whitespace)
+    try:
+        schemas = Schemas(schema, _validator_class(schema), strict)
+        text = Grammar(Shapes(schemas), whitespace).text([schemas.root])
+    except RecursionError:
+        raise UnsupportedSchemaError("this schema can't be enforced: its parts are nested too deeply") from None
+    report = tuple(Report(keyword, pointer, status) for (keyword, pointer), status in schemas.report.items())
+    exact = all(entry.status != "checked afterwards" for entry in report)
+    return CompiledSchema(LLMatcher.grammar_from_lark(_NOTHING if text is None else text), exact, report)
 
 
 def check_schema(schema: Schema) -> None:
@@ -169,11 +78,16 @@ def check_schema(schema: Schema) -> None:
     import jsonschema
 
     kind = _validator_class(schema)
+    if is_well_formed(schema, kind):
+        return
     try:
         kind.check_schema(schema)
+        json.dumps(schema, allow_nan=False)
     except jsonschema.SchemaError as error:
         pointer = "".join(f"/{_escape(str(step))}" for step in error.absolute_path)
         raise ValidationError(f"this is no valid JSON Schema: at {pointer or 'its top'}: {error.message}") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValidationError(f"this is no valid JSON Schema: {error}") from None
 
 
 def check_instance(schema: Schema, text: str) -> str | None:
@@ -192,71 +106,36 @@ def check_instance(schema: Schema, text: str) -> str | None:
 def _validator_class(schema: Schema) -> Any:
     import jsonschema
 
-    name = str(schema.get("$schema", "")) if isinstance(schema, Mapping) else ""
-    return jsonschema.Draft7Validator if name.rstrip("#") == DRAFT_7 else jsonschema.Draft202012Validator
-
-
-def _rewrite(schema: Any, pointer: str, strict: bool, report: list[Report]) -> Any:
-    """Return a schema that llguidance takes, and note what became of each keyword."""
-    if not isinstance(schema, Mapping):
-        return schema
-    result: dict[str, Any] = {}
-    for keyword, value in schema.items():
-        place = f"{pointer}/{_escape(keyword)}"
-        if keyword in _ANNOTATIONS or keyword not in _KNOWN:
-            if keyword in ("$schema", "$id", "$anchor"):
-                result[keyword] = value
-            continue
-        if keyword == "format" and value not in _FORMATS:
-            continue  # the specification makes it an annotation
-        if keyword not in _ENFORCED and keyword != "format":
-            _refuse(keyword, place, strict, report)
-            continue
-        report.append(Report(keyword, place, "enforced"))
-        result[keyword] = _rewrite_inside(keyword, value, place, strict, report)
-    return result
-
-
-def _rewrite_inside(keyword: str, value: Any, place: str, strict: bool, report: list[Report]) -> Any:
-    if keyword in _NAMED:
-        return {name: _rewrite(inner, f"{place}/{_escape(name)}", strict, report) for name, inner in value.items()}
-    if keyword in _MANY or (keyword == "items" and isinstance(value, list)):
-        return [_rewrite(inner, f"{place}/{index}", strict, report) for index, inner in enumerate(value)]
-    if keyword in _ONE or keyword == "items":
-        return _rewrite(value, place, strict, report)
-    return value
-
-
-def _refuse(keyword: str, pointer: str, strict: bool, report: list[Report]) -> None:
-    if strict:
+    name = schema.get("$schema", next(iter(_DRAFTS))) if isinstance(schema, Mapping) else next(iter(_DRAFTS))
+    draft = _DRAFTS.get(name.rstrip("#")) if isinstance(name, str) else None
+    if draft is None:
         raise UnsupportedSchemaError(
-            f"{keyword} at {pointer} can't be enforced exactly; leave it out, or use strict=False, which validates the "
-            "finished text instead",
-            keyword=keyword,
-            pointer=pointer,
+            f"$schema is {name!r}, but the drafts that are known are {' and '.join(_DRAFTS)}",
+            keyword="$schema",
+            pointer="/$schema",
         )
-    report.append(Report(keyword, pointer, "checked afterwards"))
+    return getattr(jsonschema, draft)
 
 
-def _compile(schema: Any, whitespace: str | None) -> str:
+def _check_whitespace(whitespace: str | None) -> None:
+    """Refuse a pattern that matches something else than whitespace.
+
+    Raises:
+        ValidationError: if it does, or is no pattern.
+    """
     from llguidance import LLMatcher
 
-    options: JsonCompileOptions = {"whitespace_flexible": whitespace is None or bool(whitespace)}
-    if whitespace:
-        options["whitespace_pattern"] = whitespace
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    from .lark import byte_tokenizer, empty_terminals
+
+    if not whitespace:
+        return
+    pattern = whitespace.replace("/", r"\/")
+    grammar = LLMatcher.grammar_from_lark(f"start: WHITESPACE\nWHITESPACE: /{pattern}/")
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
     if is_error:
-        keyword = _keyword_of(messages[0])
-        raise UnsupportedSchemaError(
-            f"this schema can't be enforced: {' '.join(messages[0].split())[:300]}", keyword=keyword, pointer=""
-        )
-    return str(grammar)
-
-
-def _keyword_of(message: str) -> str:
-    """Return the keyword that llguidance complains of, "" if it names none."""
-    return next((word for word in re.findall(r"[$A-Za-z]+", message) if word in _KNOWN), "")
+        raise ValidationError(f"whitespace is no regular expression: {messages[0]}")
+    if not empty_terminals({"OTHER": rf"/{pattern}/ & ~(/[ \t\n\r]*/)"}):
+        raise ValidationError(f"whitespace={whitespace!r} matches more than blanks, tabs and newlines")
 
 
 def _escape(step: str) -> str:
@@ -325,7 +204,10 @@ def _schema_of_type(kind: Any) -> dict[str, Any]:
 
 
 def _schema_of_dataclass(kind: Any) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind, include_extras=True)
+    try:
+        hints = typing.get_type_hints(kind, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise ValidationError(f"the annotations of {kind!r} can't be read: {error}") from None
     fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING
     return {

@@ -6,15 +6,17 @@ alternatives of shapes whose parts are nodes again, so that recursive schemas be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import numeric, strings
+from . import numeric
 from .formula import (
     FALSE,
     TRUE,
     And,
+    Endless,
     Formula,
     Leaf,
     Not,
@@ -22,12 +24,14 @@ from .formula import (
     Term,
     TooLarge,
     Unsupported,
+    absorbed,
     alternatives,
     conj,
     disj,
     holds,
     leaves_of,
     negate,
+    without,
 )
 from .keywords import KINDS, Kind, Schemas
 from .strings import Format, Length, Texts
@@ -50,7 +54,7 @@ class ArrayShape:
         rest: what all others do.
         low, high: how many there are.
         contains: how many of them satisfy other schemas.
-        unique: whether they differ.
+        unique: whether they must differ.
     """
 
     prefix: tuple[Conjunction, ...]
@@ -58,7 +62,7 @@ class ArrayShape:
     low: int
     high: int | None
     contains: tuple[Contains, ...]
-    unique: bool
+    unique: Unique | None
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,14 @@ class ObjectShape:
     names: tuple[tuple[str, bool, Conjunction], ...]
     rest: tuple[tuple[Formula, Conjunction], ...]
     last: tuple[tuple[Formula, Conjunction], ...]
-    known: frozenset[str]
+    known: tuple[str, ...]
     low: int
     high: int | None
+
+    def ordered(self, order: Mapping[str, int]) -> ObjectShape:
+        """Return the shape with its names in an order."""
+        names = sorted(self.names, key=lambda one: order.get(one[0], len(order)))
+        return replace(self, names=tuple(names), known=tuple(sorted(self.known)))
 
 
 @dataclass
@@ -93,12 +102,19 @@ class Node:
 
 
 class Shapes:
-    """Makes nodes out of schemas."""
+    """Makes nodes out of schemas.
+
+    Attributes:
+        schemas: the schemas.
+        ignored: leaves that are checked afterwards.
+    """
 
     def __init__(self, schemas: Schemas) -> None:
         self.schemas = schemas
         schemas.satisfiable = self.satisfiable
+        self.ignored: set[Leaf] = set()
         self._empty: dict[Conjunction, bool] = {}
+        self._formulas: dict[tuple[Conjunction, Kind], Formula] = {}
         self._work = 0
 
     def node(self, literals: Conjunction) -> Node:
@@ -106,50 +122,59 @@ class Shapes:
         node = Node()
         for kind in KINDS:
             formula = self._formula(literals, kind)
+            if formula == FALSE:
+                continue
             if kind == "string":
                 node.strings = formula
             elif kind == "number":
-                node.numbers = self._alternatives(formula, kind)
+                node.numbers = absorbed(self._terms(formula, kind))
             elif kind == "array":
-                node.arrays = [self._array(term) for term in self._alternatives(formula, kind)]
+                node.arrays = list(dict.fromkeys(map(self._array, absorbed(self._terms(formula, kind)))))
             elif kind == "object":
-                order = {name: index for index, name in enumerate(_names(leaves_of(formula)))}
-                terms = self._alternatives(formula, kind)
-                node.objects = [shape for term in terms for shape in self._objects(term, order)]
-            elif formula != FALSE:
+                shapes = (shape for term in absorbed(self._terms(formula, kind)) for shape in self._objects(term))
+                order = {name: place for place, name in enumerate(_names(leaves_of(formula)))}
+                node.objects = list(dict.fromkeys(shape.ordered(order) for shape in shapes))
+            else:
                 node.constants.append(kind)
         return node
 
     def _formula(self, literals: Conjunction, kind: Kind) -> Formula:
-        return conj(self.schemas.formula(literal, kind) for literal in sorted(literals))
+        if (literals, kind) not in self._formulas:
+            formula = conj(self.schemas.formula(literal, kind) for literal in sorted(literals))
+            self._formulas[literals, kind] = without(formula, self.ignored) if self.ignored else formula
+        return self._formulas[literals, kind]
 
-    def _alternatives(self, formula: Formula, kind: Kind) -> list[Term]:
+    def ignore(self, leaf: Leaf) -> None:
+        """Leave out what is checked afterwards."""
+        self.ignored.add(leaf)
+        self._formulas.clear()
+
+    def _terms(self, formula: Formula, kind: Kind) -> Iterator[Term]:
         return alternatives(formula, lambda term: self._possible(term, kind), MAX_STEPS)
 
     # -- what can't be -------------------------------------------------------------------------------------------------
 
     def satisfiable(self, formula: Formula, kind: Kind) -> bool:
         """Tell whether a value of a kind might satisfy a formula; False is certain."""
-        if isinstance(formula, Or) and not formula.items:
-            return False
-        if kind in ("null", "false", "true"):
-            return True
+        if formula == FALSE or kind in ("null", "false", "true"):
+            return formula != FALSE
         try:
-            return bool(self._alternatives(formula, kind))
-        except TooLarge:
+            return any(True for _ in self._terms(formula, kind))
+        except (TooLarge, RecursionError):
             return True
 
     def empty(self, literals: Conjunction) -> bool:
         """Tell whether no value satisfies a conjunction; True is certain."""
         if literals not in self._empty:
             self._empty[literals] = False  # it may contain itself: of that, nothing is certain
-            self._empty[literals] = not any(self.satisfiable(self._formula(literals, kind), kind) for kind in KINDS)
+            with contextlib.suppress(Endless):  # it is asked about while its formula is made
+                self._empty[literals] = not any(self.satisfiable(self._formula(literals, kind), kind) for kind in KINDS)
         return self._empty[literals]
 
     def _possible(self, term: Term, kind: Kind) -> bool:
-        self._work += 1
-        if self._work > MAX_WORK:
-            raise TooLarge
+        if not term:
+            return True
+        self._count_work()
         if kind == "number":
             return numeric.possible(term)
         if kind == "string":
@@ -157,20 +182,28 @@ class Shapes:
         try:
             if kind == "array":
                 return self._possible_array(self._array(term))
-            return bool(self._objects(term, {}))
+            return any(True for _ in self._objects(term))
         except Unsupported:
             return True
+
+    def _count_work(self) -> None:
+        self._work += 1
+        if self._work > MAX_WORK:
+            raise TooLarge
 
     def _possible_array(self, shape: ArrayShape) -> bool:
         needed = max([shape.low, *(one.low and one.low + one.start for one in shape.contains)])
         if shape.high is not None and needed > shape.high:
             return False
         parts = [*shape.prefix[:needed], *([shape.rest] if needed > len(shape.prefix) else [])]
-        return not any(map(self.empty, parts)) and all(one.high is None or one.low <= one.high for one in shape.contains)
+        return not any(map(self.empty, parts)) and all(
+            one.high is None or one.low <= one.high for one in shape.contains
+        )
 
     # -- shapes --------------------------------------------------------------------------------------------------------
 
-    def _conjunction(self, literals: Iterable[Literal]) -> Conjunction:
+    def conjunction(self, literals: Iterable[Literal]) -> Conjunction:
+        """Return the set of literals, without those that say nothing."""
         return frozenset(literal for literal in literals if not self.schemas.is_true(literal))
 
     def _array(self, term: Term) -> ArrayShape:
@@ -179,7 +212,7 @@ class Shapes:
         rests = [leaf for leaf in term if isinstance(leaf, Rest)]
         length = max([0, *(item.index + 1 for item in items), *(rest.start for rest in rests)])
         prefix = (
-            self._conjunction(
+            self.conjunction(
                 [
                     *(item.schema for item in items if item.index == index),
                     *(rest.schema for rest in rests if rest.start <= index),
@@ -189,42 +222,49 @@ class Shapes:
         )
         return ArrayShape(
             tuple(prefix),
-            self._conjunction(rest.schema for rest in rests),
+            self.conjunction(rest.schema for rest in rests),
             max((size.low for size in sizes), default=0),
             min((size.high for size in sizes if size.high is not None), default=None),
             tuple(leaf for leaf in term if isinstance(leaf, Contains)),
-            Unique() in term,
+            next((leaf for leaf in term if isinstance(leaf, Unique)), None),
         )
 
-    def _objects(self, term: Term, order: dict[str, int], last: SomeProperty | None = None) -> list[ObjectShape]:
-        """Return the shapes of a term: one, or as many as there are places for properties that must be somewhere."""
+    def _objects(self, term: Term, more: Iterable[str] = (), last: SomeProperty | None = None) -> Iterator[ObjectShape]:
+        """Yield the shapes of a term: one, or as many as there are places for properties that must be somewhere."""
+        names = list(dict.fromkeys([*_names(term), *more]))
         some = next((leaf for leaf in term if isinstance(leaf, SomeProperty)), None)
         if some is None:
-            shape = self._object(term, order, last)
-            return [] if shape is None else [shape]
-        others = tuple(leaf for leaf in term if leaf != some)
-        # Its names are known ones: _object() has to leave them out of the rest, whichever of them it is.
-        mention = Properties(some.names, self.schemas.number(True, self.schemas.resolver, ""))
-        shapes = []
-        for name in _names([*others, mention]):
-            if holds(some.names, lambda leaf: leaf.holds(name)):
-                shapes += self._objects((*others, mention, Has(name), Property(name, some.schema)), order, last)
-        if last is not None and self._objects((*others, mention), order, some):
-            raise Unsupported(some, "several properties that must be there may have any name")
-        if last is None:
-            shapes += self._objects((*others, mention), order, some)
-        return shapes
+            shape = self._object(term, names, last)
+            if shape is not None:
+                yield shape
+            return
+        self._count_work()
+        rest = tuple(leaf for leaf in term if leaf != some)
+        places = [name for name in names if _has_name(some.names, name)]
+        if self.schemas.is_true(some.schema) and any(Has(name) in term for name in places):
+            yield from self._objects(rest, names, last)
+            return
+        for name in places:
+            if Has(name, False) not in term and not self.empty(self._property(term, name) | {some.schema}):
+                yield from self._objects((*rest, Has(name), Property(name, some.schema)), names, last)
+        for shape in self._objects(rest, names, some):
+            if last is not None:
+                raise Unsupported(some, "several properties that must be there may have any name")
+            yield shape
 
-    def _object(self, term: Term, order: dict[str, int], last: SomeProperty | None) -> ObjectShape | None:
+    def _property(self, term: Term, name: str) -> Conjunction:
+        """Return what a property satisfies."""
+        own = [leaf.schema for leaf in term if isinstance(leaf, Property) and leaf.name == name]
+        own += [leaf.schema for leaf in term if isinstance(leaf, Properties) and _has_name(leaf.names, name)]
+        return self.conjunction(own)
+
+    def _object(self, term: Term, known: list[str], last: SomeProperty | None) -> ObjectShape | None:
         required = {leaf.name for leaf in term if isinstance(leaf, Has) and leaf.present}
         absent = {leaf.name for leaf in term if isinstance(leaf, Has) and not leaf.present}
         classes = [leaf for leaf in term if isinstance(leaf, Properties)]
-        known = sorted(_names(term), key=lambda name: order.get(name, len(order)))
         names = []
         for name in known:
-            own = [leaf.schema for leaf in term if isinstance(leaf, Property) and leaf.name == name]
-            own += [one.schema for one in classes if holds(one.names, lambda leaf: leaf.holds(name))]
-            value = self._conjunction(own)
+            value = self._property(term, name)
             if name not in absent and not self.empty(value):
                 names.append((name, name in required, value))
             elif name in required:
@@ -246,7 +286,7 @@ class Shapes:
                     next(count for count in counts if count.low == low), "nothing keeps free names from being equal"
                 )
             return None
-        return ObjectShape(tuple(names), tuple(cells), tuple(final), frozenset(known), low, high)
+        return ObjectShape(tuple(names), tuple(cells), tuple(final), tuple(known), low, high)
 
     def _cells(
         self,
@@ -259,7 +299,7 @@ class Shapes:
         for names, schema in classes:
             split = []
             for formula, value in cells:
-                inside = (conj([formula, names]), self._conjunction([*value, schema]))
+                inside = (conj([formula, names]), self.conjunction([*value, schema]))
                 outside = (conj([formula, negate(names)]), value)
                 split += [inside] if only else [inside, outside]
             cells = [cell for cell in split if cell[0] != FALSE and _possible_name(cell[0]) and not self.empty(cell[1])]
@@ -278,8 +318,12 @@ def _names(leaves: Iterable[Leaf]) -> list[str]:
         if isinstance(leaf, (Has, Property)):
             names.append(leaf.name)
         elif isinstance(leaf, (Properties, SomeProperty)):
-            names += [name for one in leaves_of(leaf.names) if isinstance(one, Texts) for name in sorted(one.texts)]
+            names += [name for one in leaves_of(leaf.names) if isinstance(one, Texts) for name in one.texts]
     return list(dict.fromkeys(names))
+
+
+def _has_name(names: Formula, name: str) -> bool:
+    return holds(names, lambda leaf: leaf.holds(name))
 
 
 def _elsewhere(names: Formula) -> Formula:
@@ -300,16 +344,20 @@ def _possible_name(formula: Formula) -> bool:
 def _possible_string(term: Iterable[Any]) -> bool:
     """Tell whether a string might satisfy all leaves of a term."""
     leaves = [leaf for leaf in term if isinstance(leaf, Leaf)]
-    texts = next((leaf.texts for leaf in leaves if isinstance(leaf, Texts)), None)
-    if texts is not None:
-        return any(all(_fits(leaf, text) for leaf in leaves) for text in texts)
+    if any(isinstance(leaf, Texts) for leaf in leaves):
+        return bool(listed_strings(leaves))
     low = [leaf.low for leaf in leaves if isinstance(leaf, Length)]
     high = [leaf.high for leaf in leaves if isinstance(leaf, Length) and leaf.high is not None]
     return max(low, default=0) <= min(high, default=1 << 62)
 
 
+def listed_strings(term: Iterable[Leaf]) -> tuple[str, ...] | None:
+    """Return the strings that satisfy a term if it lists some, else None; formats are not looked at."""
+    leaves = list(term)
+    texts = next((leaf.texts for leaf in leaves if isinstance(leaf, Texts)), None)
+    return None if texts is None else tuple(text for text in texts if all(_fits(leaf, text) for leaf in leaves))
+
+
 def _fits(leaf: Any, text: str) -> bool:
-    plain = leaf.leaf if isinstance(leaf, Not) else leaf
-    if isinstance(plain, Format):
-        return True
-    return bool(plain.holds(text)) != isinstance(leaf, Not)
+    plain: Any = leaf.leaf if isinstance(leaf, Not) else leaf
+    return isinstance(plain, Format) or bool(plain.holds(text)) != isinstance(leaf, Not)

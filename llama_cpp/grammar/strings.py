@@ -1,8 +1,8 @@
-"""JSON strings as terminals: every way in which a text may be written between its quotes.
+r"""JSON strings as terminals: every way in which a text may be written between its quotes.
 
-A character stands for itself, or is escaped: the short escapes, `\\u` for control characters, and `\\u` (twice, beyond the
-basic plane) for what is not ASCII. Those are the ways of Python's json module, with and without `ensure_ascii`. A letter
-of ASCII is never escaped, and a lone surrogate never written.
+A character stands for itself, or is escaped: the short escapes, `\u` for control characters, and `\u` (twice, beyond
+the basic plane) for what is not ASCII. Those are the ways of Python's json module, with and without `ensure_ascii`. A
+letter of ASCII is never escaped, and a lone surrogate never written.
 
 A terminal is an expression of llguidance's Lark dialect. Where a pattern means one thing to Python's `re`, which
 jsonschema validates with, and another to ECMA 262, which the specification names, the `lower` terminal matches what is
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .formats import FORMATS
-from .formula import TRUE, And, Formula, Leaf, Not, Or, Unknown
+from .formula import TRUE, And, Formula, Leaf, Not, Or, Unknown, Unsupported
 
 _sre: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 
@@ -70,7 +70,9 @@ def _unit(ranges: Ranges) -> str:
     """Return a regex of all ways to write one character out of ranges."""
     ways = []
     raw = _common(ranges, _RAW)
-    if raw:
+    if len(raw) == 1 and raw[0][0] == raw[0][1]:
+        ways.append(_in_class(raw[0][0]))
+    elif raw:
         ways.append("[" + "".join(_class_item(low, high) for low, high in raw) + "]")
     ways += [text for code, text in _SHORT.items() if any(low <= code <= high for low, high in ranges)]
     for low, high in _union(_common(ranges, ((0, 0x1F),)), _common(ranges, _BMP)):
@@ -95,7 +97,7 @@ def _hex(low: str, high: str) -> str:
     if not low:
         return ""
     if set(low) == {"0"} and set(high) == {"f"}:
-        return f"{_digit('0', 'f')}{{{len(low)}}}"
+        return "[0-9a-fA-F]" + (f"{{{len(low)}}}" if len(low) > 1 else "")
     if low[0] == high[0]:
         return _digit(low[0], low[0]) + _hex(low[1:], high[1:])
     first, last = int(low[0], 16), int(high[0], 16)
@@ -150,12 +152,20 @@ def literal(text: str) -> str:
     Raises:
         PatternError: if a lone surrogate is in it.
     """
+    if text.isascii() and text.replace("_", "").isalnum():
+        return f'"{text}"'
     return '"' + "".join(_unit(((ord(character), ord(character)),)) for character in text) + '"'
 
 
 # -- regular expressions -----------------------------------------------------------------------------------------------
 
-_SPACE: Ranges = ((0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A), (0x2028, 0x2029)) + (
+_SPACE: Ranges = (
+    (0x09, 0x0D),
+    (0x20, 0x20),
+    (0xA0, 0xA0),
+    (0x1680, 0x1680),
+    (0x2000, 0x200A),
+    (0x2028, 0x2029),
     (0x202F, 0x202F),
     (0x205F, 0x205F),
     (0x3000, 0x3000),
@@ -192,7 +202,7 @@ class _Pattern:
         self.upper = upper
 
     def sequence(self, items: Sequence[Any], head: bool, tail: bool) -> str:
-        """Return the regex of a sequence; it may begin with `^` at the head of the pattern, end with `$` at its tail."""
+        """Return the regex of a sequence; `^` may begin it at the head of the pattern, `$` end it at its tail."""
         result = []
         for index, (kind, value) in enumerate(items):
             first, last = head and index == 0, tail and index == len(items) - 1
@@ -343,7 +353,7 @@ class Format(Leaf):
 class Texts(Leaf):
     """One of some strings."""
 
-    texts: frozenset[str]
+    texts: tuple[str, ...]
 
     def holds(self, value: str) -> bool:
         """Tell whether a string is among them."""
@@ -351,7 +361,7 @@ class Texts(Leaf):
 
     def terminal(self, upper: bool) -> str:
         """Return the terminal of all of them."""
-        return f"/{'|'.join(literal(text) for text in sorted(self.texts))}/"
+        return f"/{'|'.join(map(literal, self.texts))}/"
 
 
 def terminal(formula: Formula, upper: bool = False) -> str:
@@ -359,6 +369,7 @@ def terminal(formula: Formula, upper: bool = False) -> str:
 
     Raises:
         PatternError: if a regular expression uses what can't be expressed.
+        Unsupported: if a format must not be there.
     """
     if formula == TRUE or isinstance(formula, Unknown):
         return STRING
@@ -367,6 +378,8 @@ def terminal(formula: Formula, upper: bool = False) -> str:
     if isinstance(formula, Or):
         return f"({' | '.join(terminal(item, upper) for item in formula.items)})" if formula.items else "(/a/ & /b/)"
     if isinstance(formula, Not):
+        if isinstance(formula.leaf, Format):
+            raise Unsupported(formula.leaf, "no grammar tells which texts lack a format")
         return f"({STRING} & ~({terminal(formula.leaf, not upper)}))"
     assert isinstance(formula, (Length, Pattern, Format, Texts))
     return formula.terminal(upper)

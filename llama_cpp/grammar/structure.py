@@ -24,8 +24,16 @@ def _outside(kind: type[Size] | type[Count], low: int, high: int | None) -> Form
     return disj([*below, *([] if high is None else [kind(high + 1, None)])])
 
 
+class Compound(Leaf):
+    """A leaf whose negation is no leaf."""
+
+    def opposite(self) -> Leaf | None:
+        """Return nothing."""
+        return None
+
+
 @dataclass(frozen=True)
-class Size(Leaf):
+class Size(Compound):
     """An array has a number of items."""
 
     low: int
@@ -37,7 +45,7 @@ class Size(Leaf):
 
 
 @dataclass(frozen=True)
-class Item(Leaf):
+class Item(Compound):
     """An array has no item at an index, or one that satisfies a schema."""
 
     index: int
@@ -49,7 +57,7 @@ class Item(Leaf):
 
 
 @dataclass(frozen=True)
-class Rest(Leaf):
+class Rest(Compound):
     """All items of an array from an index on satisfy a schema."""
 
     start: int
@@ -61,7 +69,7 @@ class Rest(Leaf):
 
 
 @dataclass(frozen=True)
-class Contains(Leaf):
+class Contains(Compound):
     """From an index on, so many items of an array satisfy a schema."""
 
     schema: Literal
@@ -79,8 +87,10 @@ class Contains(Leaf):
 
 
 @dataclass(frozen=True)
-class Unique(Leaf):
-    """No two items of an array are equal."""
+class Unique(Compound):
+    """No two items of an array are equal; the place of the keyword tells its leaves apart."""
+
+    pointer: str
 
     def negation(self) -> Formula:
         """Refuse: no grammar asks for two equal items of any value."""
@@ -94,13 +104,17 @@ class Has(Leaf):
     name: str
     present: bool = True
 
+    def opposite(self) -> Has:
+        """Return the opposite."""
+        return Has(self.name, not self.present)
+
     def negation(self) -> Formula:
         """Return the opposite."""
         return Has(self.name, not self.present)
 
 
 @dataclass(frozen=True)
-class Property(Leaf):
+class Property(Compound):
     """An object has no property of a name, or one that satisfies a schema."""
 
     name: str
@@ -112,7 +126,7 @@ class Property(Leaf):
 
 
 @dataclass(frozen=True)
-class Properties(Leaf):
+class Properties(Compound):
     """All properties whose names satisfy a formula satisfy a schema."""
 
     names: Formula
@@ -124,7 +138,7 @@ class Properties(Leaf):
 
 
 @dataclass(frozen=True)
-class SomeProperty(Leaf):
+class SomeProperty(Compound):
     """A property whose name satisfies a formula satisfies a schema."""
 
     names: Formula
@@ -136,7 +150,7 @@ class SomeProperty(Leaf):
 
 
 @dataclass(frozen=True)
-class Count(Leaf):
+class Count(Compound):
     """An object has a number of properties."""
 
     low: int

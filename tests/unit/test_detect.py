@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 
 from llama_cpp.errors import ValidationError
+from llama_cpp.unified import detect_model_family
 from llama_cpp.unified.detect import detect, detect_file, resolve_family, words_of
 from llama_cpp.unified.families import VARIANTS, ModelFamily
 
@@ -232,6 +234,17 @@ def test_a_template_outweighs_every_name() -> None:
 def test_values_of_the_wrong_type_are_no_evidence() -> None:
     odd = {"general.architecture": 7, "general.name": ["Qwen3"], "tokenizer.chat_template": b"x"}
     assert detect(odd, "gemma-3-4b-it.gguf").name == "gemma-3"
+
+
+def test_metadata_of_a_gguf_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(path, "granite")
+    writer.add_name("Granite 3.3 8b Instruct")
+    writer.add_chat_template((TEMPLATES / "ibm-granite-granite-3.3-2B-Instruct.jinja").read_text())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert detect_model_family(str(path)) == resolve_family("granite-3.3").config
 
 
 def test_a_file_that_exists_is_read(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ ALLOWED = {
     "hub": {"errors"},
     "grammar": {"config", "errors"},
     "compat": {"_core", "logs"},
+    "unified": {"config", "errors", "files"},
     "llama_cpp": {"compat"},
     "embedding": {"_core", "config"},
     "chat": {"errors"},

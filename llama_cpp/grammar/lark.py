@@ -1,0 +1,434 @@
+"""Nodes as a grammar in llguidance's Lark dialect.
+
+Rules are kept as a plain context-free grammar until the end, so that what nothing can be derived from is taken out: a
+generation must not be led to a place where it can't go on.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from . import numeric, strings
+from .formula import FALSE, And, Endless, Formula, TooLarge, Unsupported, alternatives, conj, negate
+from .shapes import MAX_STATES, ArrayShape, Conjunction, Node, ObjectShape, Shapes, listed_strings
+from .strings import STRING, Format, Texts
+from .structure import Literal, Unique
+
+MAX_RULES = 20_000
+MAX_REPEAT = 1_000_000  # nobody writes longer arrays
+MAX_DOMAIN = 62  # llguidance's parameters of rules have 64 bits
+
+WHITESPACE = r"[\x20\x0A\x0D\x09]+"  # as llguidance writes it: equal ones are one, in rules of its own too
+
+
+class Repeat(NamedTuple):
+    """A symbol that is written some times."""
+
+    symbol: str
+    low: int
+    high: int | None
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"{self.symbol}*" if self.low == 0 else f"{self.symbol}{{{self.low},}}"
+        return f"{self.symbol}{{{self.low},{self.high}}}"
+
+
+Symbol = str | Repeat
+Alternative = tuple[Symbol, ...]
+
+
+def byte_tokenizer() -> Any:
+    """Return a tokenizer whose tokens are the bytes."""
+    return _byte_tokenizer()
+
+
+@functools.cache
+def _byte_tokenizer() -> Any:
+    from llguidance import LLTokenizer
+
+    return LLTokenizer("byte")
+
+
+class Grammar:
+    """Collects the rules that write what satisfies a conjunction of schemas.
+
+    Args:
+        shapes: where the nodes come from.
+        whitespace: regular expression of the whitespace between tokens, None for any, "" for none.
+    """
+
+    def __init__(self, shapes: Shapes, whitespace: str | None) -> None:
+        self._shapes = shapes
+        self._whitespace = WHITESPACE if whitespace is None else whitespace
+        self._options: dict[str, dict[str, Any]] = {"x-guidance": {"whitespace_flexible": bool(self._whitespace)}}
+        if whitespace:
+            self._options["x-guidance"]["whitespace_pattern"] = whitespace
+        self._rules: dict[str, list[Alternative]] = {}
+        self._conditions: dict[tuple[str, Alternative], int] = {}
+        self._parametric: set[str] = set()
+        self._terminals: dict[str, str] = {}
+        self._nodes: dict[Conjunction, str] = {}
+        self._waiting: list[tuple[str, Conjunction]] = []
+
+    def text(self, start: Iterable[Literal]) -> str | None:
+        """Return the grammar of a node, None if there is nothing to write."""
+        first = self._node(self._shapes.conjunction(start))
+        while self._waiting:
+            name, literals = self._waiting.pop()
+            self._rules[name] = self._value(literals)
+        rules = self._without_dead_ends()
+        if first not in rules:
+            return None
+        lines = [f"%ignore /{self._whitespace}/"] if self._whitespace else []
+        lines += [f"start: {first}", *self._lines(rules, first)]
+        used = {symbol for rule in rules.values() for one in rule for symbol in one}
+        lines += [f"{name}: {text}" for text, name in self._terminals.items() if name in used]
+        return "\n".join(lines)
+
+    def _value(self, literals: Conjunction) -> list[Alternative]:
+        """Return the alternatives of a node, without what is checked afterwards.
+
+        Raises:
+            UnsupportedSchemaError: if nothing may be, and something would have to.
+        """
+        pointer = self._shapes.schemas.pointer(min(literals)) if literals else ""
+        while True:
+            try:
+                if len(self._rules) > MAX_RULES:
+                    raise TooLarge
+                return list(self._alternatives(self._shapes.node(literals)))
+            except Unsupported as problem:
+                self._shapes.schemas.give_up_leaf(problem, pointer)
+                self._shapes.ignore(problem.leaf)
+            except TooLarge:
+                self._shapes.schemas.give_up("", pointer, "it has too many cases")
+                return list(self._alternatives(self._shapes.node(frozenset())))
+            except Endless:
+                raise self._shapes.schemas.error("$ref", pointer, "it refers to itself without an end") from None
+
+    # -- rules ---------------------------------------------------------------------------------------------------------
+
+    def _node(self, literals: Conjunction) -> str:
+        if literals not in self._nodes:
+            name = f"value{len(self._nodes)}"
+            self._nodes[literals] = name
+            self._waiting.append((name, literals))
+        return self._nodes[literals]
+
+    def _rule(self, name: str, *alternatives: Alternative) -> str:
+        """Add a rule, or return the one that is there."""
+        self._rules.setdefault(name, list(alternatives))
+        return name
+
+    def _terminal(self, text: str) -> str:
+        if text.startswith("%json "):
+            return text
+        return self._terminals.setdefault(text, f"T{len(self._terminals)}")
+
+    def _alternatives(self, node: Node) -> Iterator[Alternative]:
+        for kind in node.constants:
+            yield (f'"{kind}"',)
+        for term in node.numbers:
+            for text in numeric.alternatives_of(term, self._options):
+                yield (self._terminal(text),)
+        if node.strings != FALSE:
+            yield (self._string(node.strings),)
+        for array in node.arrays:
+            yield from self._array(array)
+        for shape in node.objects:
+            yield ('"{"', self._object(shape), '"}"')
+
+    def _string(self, formula: Formula) -> str:
+        texts = listed_strings(formula.items) if isinstance(formula, And) else None  # type: ignore[arg-type]
+        if texts is not None and not any(isinstance(leaf, Format) for leaf in formula.items):  # type: ignore[union-attr]
+            formula = Texts(texts)
+        return self._terminal(strings.terminal(formula))
+
+    # -- arrays --------------------------------------------------------------------------------------------------------
+
+    def _array(self, shape: ArrayShape) -> Iterator[Alternative]:
+        high = None if shape.high is None else min(shape.high, MAX_REPEAT)
+        if shape.low > MAX_REPEAT:
+            raise TooLarge
+        if shape.contains or (shape.unique and (high is None or high > 1)):
+            yield from self._counted_array(shape)
+            return
+        if shape.low == 0:
+            yield ('"["', '"]"')
+        if high != 0:
+            items = [self._node(literals) for literals in shape.prefix[:high]] or [self._node(shape.rest)]
+            yield ('"["', items[0], self._more_items(shape, items, high), '"]"')
+
+    def _more_items(self, shape: ArrayShape, items: list[str], high: int | None) -> str:
+        """Return the rule of what follows the first item: those of the prefix one by one, then the others."""
+        rest = self._node(shape.rest)
+        name = f"items{len(self._rules)}_"
+        count = len(items)
+        comma_rest = self._rule(f"more_{rest}", ('","', rest))
+        left = None if high is None else high - count
+        self._rule(f"{name}{count}", () if left == 0 else (Repeat(comma_rest, max(shape.low - count, 0), left),))
+        for index in range(count - 1, 0, -1):
+            stop: list[Alternative] = [()] if index >= shape.low else []
+            self._rule(f"{name}{index}", *stop, ('","', items[index], f"{name}{index + 1}"))
+        return f"{name}1"
+
+    def _counted_array(self, shape: ArrayShape) -> Iterator[Alternative]:
+        """Yield the alternatives of an array whose items must be counted or told apart: one rule for each state."""
+        states = self._states(shape)
+        name = f"counted{len(self._rules)}_"
+        numbers = {state: number for number, state in enumerate(states)}
+        for state, (accepting, edges) in states.items():
+            rule = f"{name}{numbers[state]}"
+            options: list[Alternative] = [()] if accepting else []
+            steps: list[Alternative] = []
+            for symbol, bit, target in edges:
+                following = f"{name}{numbers[target]}"
+                if bit is None:
+                    steps.append((symbol, following))
+                    continue
+                self._parametric.add(rule)
+                steps.append((symbol, f"{following}::set_bit({bit})" if states[target][1] else following))
+                self._conditions[rule, ('","', *steps[-1])] = bit
+            self._rule(rule, *options, *(('","', *step) for step in steps))
+            if state == next(iter(states)):
+                if accepting:
+                    yield ('"["', '"]"')
+                for symbol, bit, target in edges:
+                    following = f"{name}{numbers[target]}"
+                    if bit is not None and states[target][1]:
+                        following += f"::{hex(1 << bit)}"
+                    yield ('"["', symbol, following, '"]"')
+
+    def _states(self, shape: ArrayShape) -> dict[Any, tuple[bool, list[tuple[str, int | None, Any]]]]:
+        """Return the states of an array: whether it may end there, and the items that lead to others."""
+        high, bits = shape.high, {}
+        if shape.unique:
+            parts = (
+                {*shape.prefix[:high], shape.rest}
+                if high is None or high > len(shape.prefix)
+                else {*shape.prefix[:high]}
+            )
+            domain = list(dict.fromkeys(text for part in parts for text in self._domain(part, shape.unique)))
+            if len(domain) > MAX_DOMAIN:
+                raise Unsupported(shape.unique, "its items can have too many values")
+            bits = {text: bit for bit, text in enumerate(domain)}
+            high = len(domain) if high is None else min(high, len(domain))
+        last = max([len(shape.prefix), shape.low, high or 0, *(one.start for one in shape.contains)])
+        states: dict[Any, tuple[bool, list[tuple[str, int | None, Any]]]] = {}
+        waiting: list[Any] = [(0, (0,) * len(shape.contains))]
+        while waiting:
+            state = waiting.pop()
+            if state in states:
+                continue
+            if len(states) > MAX_STATES:
+                raise TooLarge
+            position, counts = state
+            accepting = position >= shape.low and all(
+                count >= one.low for count, one in zip(counts, shape.contains, strict=True)
+            )
+            edges: list[tuple[str, int | None, Any]] = []
+            if high is None or position < high:
+                for literals, following in self._items(shape, position, counts):
+                    target = (min(position + 1, last), following)
+                    if shape.unique:
+                        edges += [
+                            (text, bits[text], target) for text in self._domain(literals, shape.unique) if text in bits
+                        ]
+                    else:
+                        edges.append((self._node(literals), None, target))
+                    waiting.append(target)
+            states[state] = (accepting, edges)
+        return states
+
+    def _items(self, shape: ArrayShape, position: int, counts: tuple[int, ...]) -> Iterator[tuple[Conjunction, Any]]:
+        """Yield the kinds of items that may come next, told apart by what is counted, and the counts after them."""
+        own = shape.prefix[position] if position < len(shape.prefix) else shape.rest
+        for choice in itertools.product((True, False), repeat=len(counts)):
+            literals, following = set(own), list(counts)
+            for index, (one, taken) in enumerate(zip(shape.contains, choice, strict=True)):
+                if position < one.start:
+                    if not taken:
+                        break
+                    continue
+                literals.add(one.schema if taken else one.schema.negated())
+                following[index] = min(counts[index] + taken, (one.low if one.high is None else one.high + 1))
+                if one.high is not None and following[index] > one.high:
+                    break
+            else:
+                if not self._shapes.empty(frozenset(literals)):
+                    yield frozenset(literals), tuple(following)
+
+    def _domain(self, literals: Conjunction, unique: Unique) -> list[str]:
+        """Return the terminals of all values of a node, each of one value.
+
+        Raises:
+            Unsupported: if they can't be listed.
+        """
+        node = self._shapes.node(literals)
+        texts = [f'"{kind}"' for kind in node.constants]
+        listed = [numeric.listed(term) for term in node.numbers]
+        formulas = list(alternatives(node.strings, lambda term: True, MAX_STATES))
+        words = [listed_strings(term) for term in formulas]
+        formats = any(isinstance(leaf, Format) for term in formulas for leaf in term)
+        if None in listed or None in words or formats or node.arrays or node.objects:
+            raise Unsupported(unique, "the values of its items can't be listed")
+        for numbers in listed:
+            texts += [self._terminal(numeric.Numbers(frozenset({one})).terminal()) for one in sorted(numbers or ())]
+        for several in words:
+            texts += [self._terminal(Texts((one,)).terminal(False)) for one in several or ()]
+        return texts
+
+    # -- objects -------------------------------------------------------------------------------------------------------
+
+    def _object(self, shape: ObjectShape) -> str:
+        """Return the rule of an object's properties: named ones in their order, then the others.
+
+        Its rules are named by how many of the named properties have been passed, and how many have been written, as far
+        as that matters.
+        """
+        needed = sum(required for _, required, _ in shape.names)
+        counting = shape.low > needed or shape.high is not None
+        cap = (max(shape.low, 1) if shape.high is None else shape.high) if counting else 1
+        if len(shape.names) * cap > MAX_RULES:
+            raise TooLarge
+        name = f"members{len(self._rules)}_"
+        rest = self._pairs(shape.rest, shape.known, name)
+        last = self._pairs(shape.last, shape.known, f"{name}last_")
+        for count in range(cap + 1):
+            self._rules[f"{name}{len(shape.names)}_{count}"] = list(self._others(shape, count, rest, last, counting))
+        for index, (key, required, literals) in reversed(list(enumerate(shape.names))):
+            pair = (self._terminal(f"/{strings.literal(key)}/"), '":"', self._node(literals))
+            for count in range(cap + 1):
+                options: list[Alternative] = []
+                if shape.high is None or count < shape.high:
+                    comma = ('","',) if count else ()
+                    options.append((*comma, *pair, f"{name}{index + 1}_{min(count + 1, cap)}"))
+                if not required:
+                    options.append((f"{name}{index + 1}_{count}",))
+                self._rules[f"{name}{index}_{count}"] = options
+        return f"{name}0_0"
+
+    def _pairs(self, cells: Iterable[tuple[Formula, Conjunction]], known: tuple[str, ...], name: str) -> str | None:
+        """Return the rule of one property that is none of the known ones."""
+        options: list[Alternative] = []
+        for names, literals in cells:
+            key = conj([names, *([negate(Texts(known))] if known else [])])
+            options.append((self._terminal(strings.terminal(key)), '":"', self._node(literals)))
+        return self._rule(f"{name}pair", *options) if options else None
+
+    def _others(
+        self, shape: ObjectShape, count: int, rest: str | None, last: str | None, counting: bool
+    ) -> Iterator[Alternative]:
+        """Yield what may follow the named properties, of which so many were written."""
+        low = max(shape.low - count, 0) if counting else 0
+        high = None if shape.high is None else shape.high - count
+        if last is not None:
+            if low <= 1 and (high is None or high > 0):
+                before = None if high is None else high - 1
+                if rest is None or before == 0:
+                    yield ('","', last) if count else (last,)
+                elif count:
+                    more = self._rule(f"{rest}_more", ('","', rest))
+                    yield (Repeat(more, 0, before), '","', last)
+                else:
+                    each = self._rule(f"{rest}_each", (rest, '","'))
+                    yield (Repeat(each, 0, before), last)
+            return
+        if low == 0:
+            yield ()
+        if rest is not None and low <= 1 and (high is None or high > 0):
+            more = self._rule(f"{rest}_more", ('","', rest))
+            first: Alternative = ('","', rest) if count else (rest,)
+            yield first if high == 1 else (*first, Repeat(more, 0, None if high is None else high - 1))
+
+    # -- dead ends -----------------------------------------------------------------------------------------------------
+
+    def _without_dead_ends(self) -> dict[str, list[Alternative]]:
+        """Return the rules that something can be derived from, without the alternatives that lead nowhere."""
+        empty = self._empty_terminals()
+        users: dict[str, list[tuple[str, int]]] = {}
+        missing: dict[tuple[str, int], int] = {}
+        ready: list[str] = []
+        alive: set[str] = set()
+
+        def needs(alternative: Alternative) -> set[str]:
+            symbols = (one.symbol if isinstance(one, Repeat) else one for one in alternative if not _optional(one))
+            return {rule for symbol in symbols if (rule := symbol.split("::")[0]) in self._rules or rule in empty}
+
+        for name, rule in self._rules.items():
+            for index, alternative in enumerate(rule):
+                needed = needs(alternative)
+                missing[name, index] = len(needed)
+                for one in needed:
+                    users.setdefault(one, []).append((name, index))
+                if not needed:
+                    ready.append(name)
+        while ready:
+            name = ready.pop()
+            if name not in alive:
+                alive.add(name)
+                for user in users.get(name, ()):
+                    missing[user] -= 1
+                    if missing[user] == 0:
+                        ready.append(user[0])
+        return {
+            name: [
+                tuple(
+                    one
+                    for one in alternative
+                    if not (isinstance(one, Repeat) and _optional(one)) or one.symbol in alive
+                )
+                for index, alternative in enumerate(rule)
+                if missing[name, index] == 0
+            ]
+            for name, rule in self._rules.items()
+            if name in alive
+        }
+
+    def _empty_terminals(self) -> set[str]:
+        """Return the terminals that no text matches."""
+        doubtful = {name: text for text, name in self._terminals.items() if "&" in text and text != STRING}
+        return empty_terminals(doubtful)
+
+    def _lines(self, rules: dict[str, list[Alternative]], first: str) -> Iterator[str]:
+        """Yield the rules that are used; those with a parameter say so."""
+        waiting, seen = [first], {first}
+        while waiting:
+            name = waiting.pop()
+            options = []
+            for alternative in rules[name]:
+                text = " ".join(map(str, alternative)) or '""'
+                bit = self._conditions.get((name, alternative))
+                options.append(text if bit is None else f"{text} %if bit_clear({bit})")
+                for one in alternative:
+                    rule = (one.symbol if isinstance(one, Repeat) else one).split("::")[0]
+                    if rule in rules and rule not in seen:
+                        seen.add(rule)
+                        waiting.append(rule)
+            yield f"{name}{'::_' if name in self._parametric else ''}: {' | '.join(options)}"
+
+
+def _optional(symbol: Symbol) -> bool:
+    return isinstance(symbol, Repeat) and symbol.low == 0
+
+
+def empty_terminals(terminals: dict[str, str]) -> set[str]:
+    """Return those of some terminals that no text matches."""
+    if not terminals:
+        return set()
+    from llguidance import LLMatcher
+
+    lines = ["start: " + " | ".join(f'"{name}:" {name}' for name in terminals)]
+    lines += [f"{name}: {text}" for name, text in terminals.items()]
+    matcher = LLMatcher(byte_tokenizer(), LLMatcher.grammar_from_lark("\n".join(lines)), log_level=0)
+    empty = set()
+    for name in terminals:
+        attempt = matcher.deep_copy()  # one that has come to a dead end stays there
+        attempt.try_consume_tokens(list(f"{name}:".encode()))
+        if not (attempt.is_accepting() or any(attempt.compute_bitmask())):
+            empty.add(name)
+    return empty

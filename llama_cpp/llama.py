@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
-from .chat.calls import call_grammar, check_tool_choice, check_tools, with_generic_tools
+from .chat.call_grammar import call_grammar
+from .chat.calls import check_tool_choice, check_tools, with_generic_tools
 from .chat.messages import check_messages, render
 from .chat.syntax import GENERIC_CALLS
 from .chat.template import CHATML, ChatTemplate
@@ -1361,7 +1362,7 @@ class Llama:
         syntax = dataclasses.replace(syntax, calls=calls)
         several = parallel is None or parallel
         special = {text: token for text, token in self._special_tokens.items() if self._vocab.attr(token) & CONTROL}
-        trigger: str | None = "to=functions." if syntax.harmony else calls.trigger
+        trigger: str | None = syntax.trigger
         if choice == "required":
             trigger = syntax.think_end if syntax.thinks_already else None
             source = call_grammar(syntax, tools, parallel=several, triggered=False, special=special)

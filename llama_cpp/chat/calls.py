@@ -1,4 +1,4 @@
-"""Tools: what a request offers, and the grammar of the calls that a model may make of them."""
+"""Tools: what a request offers, and how models are told of them whose templates know none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from ..errors import ValidationError
-from .syntax import CALL_ID, CallSyntax, Syntax
 
 Tool = dict[str, Any]
 
@@ -172,130 +171,3 @@ def _schema(kind: Any) -> dict[str, Any]:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return {"enum": [member.value for member in kind]}
     raise ValidationError(f"there is no JSON Schema for the annotation {kind!r}")
-
-
-# -- the grammar of calls ----------------------------------------------------------------------------------------------
-
-
-def call_grammar(
-    syntax: Syntax,
-    tools: Sequence[Tool],
-    *,
-    parallel: bool,
-    triggered: bool,
-    special: Mapping[str, int],
-    begun: str = "",
-) -> str:
-    """Write the grammar of calls, as llguidance's Lark.
-
-    Args:
-        syntax: how the model writes calls.
-        tools: that it may call.
-        parallel: whether there may be several.
-        triggered: the text up to the end of `CallSyntax.trigger` stands there already.
-        begun: a text that the first call has begun with already.
-        special: texts of the vocabulary's control tokens, which a grammar names by their ids.
-    """
-    calls = syntax.calls
-    assert calls is not None
-    writer = _LarkWriter(special)
-    if syntax.harmony:
-        begin = "" if triggered else "<|channel|>commentary to=functions."
-        bodies = [
-            f"{writer.text(_name(tool) + ' <|constrain|>json<|message|>')} {writer.json(_parameters(tool))}"
-            for tool in tools
-        ]
-        return writer.grammar(f"start: {writer.text(begin)} ({' | '.join(bodies)})")
-    body = " | ".join(_body(writer, calls, tool) for tool in tools)
-    head = calls.section_start + calls.prefix
-    if triggered:
-        head = head.partition(calls.trigger)[2] if calls.trigger else ""
-    tail = writer.text(calls.suffix)
-    more = f"({writer.text(calls.separator + calls.prefix)} call {tail})*" if parallel else ""
-    if begun:
-        first = " | ".join(_body(writer, calls, tool, begun) for tool in tools)
-        start = f"start: ({first}) {tail} {more} {writer.text(calls.section_end.rstrip())}"
-        return writer.grammar(f"{start}\ncall: {body}")
-    start = f"start: {writer.text(head)} call {tail} {more} {writer.text(calls.section_end.rstrip())}"
-    return writer.grammar(f"{start}\ncall: {body}")
-
-
-def _name(tool: Tool) -> str:
-    return str(tool["function"]["name"])
-
-
-def _parameters(tool: Tool) -> dict[str, Any]:
-    """Return the schema of a tool's arguments; those that it does not name are left out, as callers expect."""
-    return {"type": "object", "additionalProperties": False, **tool["function"]["parameters"]}
-
-
-def _body(writer: _LarkWriter, calls: CallSyntax, tool: Tool, begun: str = "") -> str:
-    name, schema = _name(tool), _parameters(tool)
-    if calls.kind == "json":
-        call_id = f'"{calls.id_key}": "{CALL_ID}", ' if calls.id_key else ""
-        head = f'{{{call_id}"{calls.name_key}": {json.dumps(name)}, "{calls.arguments_key}": '
-        return f"{writer.text(head.removeprefix(begun))} {writer.json(schema)} {writer.text('}')}"
-    if calls.kind == "named_json":
-        written = f"functions.{name}:0" if calls.name_is_id else name
-        return f"{writer.text(written + calls.after_name)} {writer.json(schema)}"
-    properties = schema.get("properties", {})
-    required = set(schema.get("required", ()))
-    parts = []
-    for index, (key, inner) in enumerate(properties.items()):
-        if calls.kind == "python":
-            comma = ", " if index else ""
-            part = f"{writer.text(f'{comma}{key}=')} {writer.json(inner)}"
-        else:
-            text = writer.text(calls.key_prefix + key + calls.key_suffix)
-            part = f"{text} {writer.value(inner, calls.value_suffix, schema)}"
-        parts.append(part if key in required or calls.kind == "python" else f"({part})?")
-    if calls.kind == "python":
-        return f"{writer.text(name + '(')} {' '.join(parts)} {writer.text(')')}"
-    return f"{writer.text(name + calls.after_name)} {' '.join(parts)}"
-
-
-class _LarkWriter:
-    """Writes rules, with a rule of its own for each schema."""
-
-    def __init__(self, special: Mapping[str, int]) -> None:
-        self._special = special
-        self._pattern = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))) or r"(?!)")
-        self._rules: list[str] = []
-
-    def grammar(self, start: str) -> str:
-        """Return the whole."""
-        return "\n".join([start, *self._rules])
-
-    def text(self, text: str) -> str:
-        """Write a text: its control tokens by id, ids of calls as what they may be."""
-        parts: list[str] = []
-        position = 0
-        for found in self._pattern.finditer(text):
-            parts += [self._plain(text[position : found.start()]), f"<[{self._special[found[0]]}]>"]
-            position = found.end()
-        parts.append(self._plain(text[position:]))
-        return " ".join(part for part in parts if part)
-
-    @staticmethod
-    def _plain(text: str) -> str:
-        parts = [json.dumps(part, ensure_ascii=False) if part else "" for part in text.split(CALL_ID)]
-        return " /[a-zA-Z0-9]{9}/ ".join(parts).strip()
-
-    def json(self, schema: Mapping[str, Any]) -> str:
-        """Write a rule for the JSON values of a schema."""
-        name = f"json{len(self._rules)}"
-        options = {"whitespace_pattern": r"[ \n\t]{0,8}"}
-        self._rules.append(f"{name}: %json {json.dumps({**schema, 'x-guidance': options})}")
-        return name
-
-    def value(self, schema: Mapping[str, Any], suffix: str, whole: Mapping[str, Any]) -> str:
-        """Write a rule for a value that stands by itself, up to a text: strings as they are, others as JSON."""
-        if schema.get("type") == "string" and "enum" not in schema:
-            name = f"text{len(self._rules)}"
-            stop = suffix.strip()
-            self._rules.append(f"{name}[suffix={json.dumps(stop)}]: /(?s:.*)/")
-            return f"{name} {self.text(suffix[suffix.index(stop) + len(stop) :])}"
-        if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
-            return f"({' | '.join(self.text(one) for one in schema['enum'])}) {self.text(suffix)}"
-        inner = {**schema, **{key: whole[key] for key in ("$defs", "definitions") if key in whole}}
-        return f"{self.json(inner)} {self.text(suffix)}"

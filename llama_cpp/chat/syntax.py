@@ -37,7 +37,14 @@ _TOOL = {
     "function": {
         "name": NAME,
         "description": "a tool",
-        "parameters": {"type": "object", "properties": {KEY: {"type": "string"}, OTHER_KEY: {"type": "integer"}}},
+        "parameters": {
+            "type": "object",
+            "properties": {
+                KEY: {"type": "string", "description": "a text"},
+                OTHER_KEY: {"type": "integer", "description": "a number"},
+            },
+            "required": [KEY],
+        },
     },
 }
 _USER = {"role": "user", "content": "Hello"}
@@ -90,7 +97,7 @@ class CallSyntax:
     def trigger(self) -> str:
         """The text that begins a call wherever it stands, as far as no tool or id is in it; "" where there is none."""
         start = (self.section_start + self.prefix).partition(CALL_ID)[0].strip()
-        return start if re.search(r"\w", start) else ""
+        return start if re.search(r"[^\s\[\](){},'\"]", start) else ""
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,10 @@ _TOLD_CALLS = (
 )
 
 
+_Body = tuple[str, CallSyntax]
+"""The text of a call, and what it says of the syntax."""
+
+
 def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
     """Find out a template's syntax.
 
@@ -199,20 +210,19 @@ def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
     if "<|message|>" in template.source and "<|start|>" in template.source:
         return _harmony(probe)
     before, after = probe.around(CONTENT, {"content": CONTENT}) or ("", "")
+    probe.role_tag = probe.last_tag
     start, stop, content_start = _thinking(probe, before)
-    calls, string_arguments = _calls(probe, after, stop) or (None, False)
-    content_end = _content_end(probe, after, string_arguments)
+    content_end = _content_end(probe, after)
+    end = _turn_end(after, content_end)
+    calls, string_arguments = _calls(probe, after, end, stop) or (None, False)
     if calls is not None:
         calls = _behind(calls, content_end.strip())
-    last = after.removeprefix(content_end).strip()
-    first = _first_tag(last)
-    end = last if first and first in content_end else first or probe.next_turn()
-    ends = [end, template.eos_token, probe.call_end]
+    ends = [end or probe.next_turn(), template.eos_token, probe.call_end]
     return Syntax(
         content_start=content_start or (before if before.isspace() else ""),
         content_end=content_end.strip(),
         content_tail=after[: len(after) - len(after.lstrip())],
-        end=tuple(dict.fromkeys(end for end in ends if end)),
+        end=tuple(dict.fromkeys(filter(None, ends))),
         think_start=start,
         think_end=stop,
         thinks_already=bool(stop) and probe.opens_thinking(start, stop),
@@ -225,7 +235,7 @@ def _harmony(probe: _Probe) -> Syntax:
     end = tuple(dict.fromkeys(re.findall(r"<\|(?:end|return|call|eom|eot)\|>", probe.source)))
     if "<|channel|>" in probe.source:
         return Syntax(harmony=True, end=end, calls=HARMONY_CALLS)
-    found = _calls(probe, "", "<|message|>")
+    found = _calls(probe, "", "", "<|message|>")
     if found is None:
         return Syntax(harmony=True, end=end)
     calls = replace(found[0], section_end="", separator="", parallel=False)  # a message for each
@@ -238,7 +248,8 @@ class _Probe:
     Attributes:
         prompt: what stands before such a turn.
         call_end: what ends a turn of calls, where that is not what ends content.
-        last_tag: what the prompt ends with, as far as it was the beginning of the last turn too.
+        last_tag: the last tag of the prompt, as far as that was the beginning of the last turn too.
+        role_tag: the same for a turn of content alone.
     """
 
     def __init__(self, template: ChatTemplate, kwargs: Mapping[str, Any]) -> None:
@@ -247,7 +258,7 @@ class _Probe:
         self.source = template.source
         self.prompt = self._render([_USER], True) or ""
         self.call_end = ""
-        self.last_tag = ""
+        self.last_tag = self.role_tag = ""
 
     def _render(self, messages: list[dict[str, Any]], generate: bool, tools: Sequence[Any] | None = None) -> str | None:
         try:
@@ -265,7 +276,7 @@ class _Probe:
                 # A prompt that opens, or closes, the reasoning for the model is not what is written of earlier turns.
                 shared = prompt if full.startswith(prompt) else _common_head(full, prompt)
                 self.last_tag = _last_tag(shared)
-                return full[len(shared) :]
+                return full[len(shared) :].removeprefix(_last_tag(prompt))
         return None
 
     def around(self, word: str, message: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -293,17 +304,22 @@ class _Probe:
         return self._render([_USER], True, [_TOOL]) or ""
 
 
-def _content_end(probe: _Probe, after: str, string_arguments: bool) -> str:
+def _content_end(probe: _Probe, after: str) -> str:
     """Return what is behind content both when it is the last of the turn and when calls follow."""
-    calls = [_call(string_arguments)]
-    _, between = probe.around(CONTENT, {"content": CONTENT, "tool_calls": calls}) or ("", "")
-    if NAME not in between and CALL_ID not in between:
-        return ""
-    between = between.partition(NAME)[0]
-    common = _common_head(after, between)
-    if common.strip():
-        return common
-    return _first_tag(between) if between.strip() == ">>>" else ""  # functionary's, before each recipient
+    for as_text in (False, True):
+        _, between = probe.around(CONTENT, {"content": CONTENT, "tool_calls": [_call(as_text)]}) or ("", "")
+        if NAME in between or CALL_ID in between:
+            between = between.partition(NAME)[0]
+            common = _common_head(after, between)
+            return between if between.strip() == ">>>" else common if common.strip() else ""  # functionary's
+    return ""
+
+
+def _turn_end(after: str, content_end: str) -> str:
+    """Return the first tag that ends a turn, or all of the end where that one ends content too."""
+    end = after.removeprefix(content_end).strip()
+    first = _first_tag(end)
+    return end if first in content_end else first
 
 
 def _behind(calls: CallSyntax, content_end: str) -> CallSyntax:
@@ -333,7 +349,9 @@ def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
         found = probe.around(THOUGHT, {"content": CONTENT, key: THOUGHT})
         if found is None or CONTENT not in found[1]:
             continue
-        start, stop = found[0].strip() or probe.last_tag, found[1].partition(CONTENT)[0].strip()
+        start, stop = found[0].strip(), found[1].partition(CONTENT)[0].strip()
+        if not start and probe.last_tag != probe.role_tag:
+            start = probe.last_tag
         known = next((pair for pair in _KNOWN_TAGS if stop.startswith(pair[1])), None)
         if known is not None:
             return (*known, stop.removeprefix(known[1]).strip())
@@ -355,7 +373,7 @@ def _call(as_text: bool, more: bool = False) -> dict[str, Any]:
     return {"id": CALL_ID, "type": "function", "function": function}
 
 
-def _calls(probe: _Probe, after: str, think_end: str) -> tuple[CallSyntax, bool] | None:
+def _calls(probe: _Probe, after: str, end: str, think_end: str) -> tuple[CallSyntax, bool] | None:
     """Return how calls are written, and whether the template wants their arguments as text."""
     for as_text in (False, True):
         for content in ("", None):
@@ -366,35 +384,32 @@ def _calls(probe: _Probe, after: str, think_end: str) -> tuple[CallSyntax, bool]
             found = next((body for find in _BODIES if (body := find(probe, one)) is not None), None)
             if found is not None:
                 two = probe.turn({**message, "tool_calls": [_call(as_text), _call(as_text)]})
-                return _around(probe, found, one, two, after, think_end), as_text
+                calls, rest = _around(found, one, two, think_end)
+                section_end, probe.call_end = _without_end(rest, after, end)
+                if calls.parallel:
+                    return replace(calls, section_end=section_end), as_text
+                return replace(calls, suffix=section_end), as_text
     told = probe.told()
     if NAME not in told:
         return None
     return next(((calls, False) for mark, calls in _TOLD_CALLS if mark in told + probe.source), None)
 
 
-def _around(
-    probe: _Probe, found: tuple[str, CallSyntax], one: str, two: str | None, after: str, think_end: str
-) -> CallSyntax:
-    """Split what stands around one call, and between two, into section, prefix, separator and suffix."""
+def _around(found: _Body, one: str, two: str | None, think_end: str) -> tuple[CallSyntax, str]:
+    """Split what stands around one call, and between two, into section, prefix, separator and suffix, and the rest."""
     body, calls = found
     start, _, end = one.partition(body)
     start = _counted(start.rpartition(think_end)[2] if think_end else start).lstrip("\n")  # reasoning may be empty
     between = _between(two or "", body)
-    suffix = _common_head(between, end)
-    end, probe.call_end = _without_end(end[len(suffix) :], after)
     if not between:
-        return replace(calls, prefix=start, suffix=suffix + end, parallel=False)
+        return replace(calls, prefix=start, parallel=False), end
+    suffix = _common_head(between, end)
     rest = _counted(between[len(suffix) :])
     prefix = _common_tail(rest, start)
-    return replace(
-        calls,
-        section_start=start.removesuffix(prefix),
-        section_end=end,
-        prefix=prefix,
-        suffix=suffix,
-        separator=rest.removesuffix(prefix),
-    )
+    separator = rest.removesuffix(prefix)
+    section_start = start.removesuffix(prefix)
+    calls = replace(calls, section_start=section_start, prefix=prefix, suffix=suffix, separator=separator)
+    return calls, end[len(suffix) :]
 
 
 def _between(two: str, body: str) -> str:
@@ -404,26 +419,24 @@ def _between(two: str, body: str) -> str:
     return two[found[0].end() : found[1].start()] if len(found) > 1 else ""
 
 
-def _without_end(end: str, after: str) -> tuple[str, str]:
+def _without_end(rest: str, after: str, end: str) -> tuple[str, str]:
     """Cut off what ends the turn, and return that too where it is not what ends content."""
-    first = _first_tag(after)
-    if first and first in end:
-        return end.partition(first)[0].rstrip(), ""
-    common = _common_tail(end.rstrip(), after.rstrip())
+    if len(rest) > 200:  # another turn follows
+        return rest[: len(rest) - len(rest.lstrip())] + rest.split()[0], ""
+    if end and end in rest:
+        return rest.partition(end)[0].rstrip(), ""
+    common = _common_tail(rest.rstrip(), after.rstrip())
     if common:
-        return end.rstrip().removesuffix(common).rstrip(), _first_tag(common)
-    tags = re.findall(r"<[^<>]+>", end)
+        return rest.rstrip().removesuffix(common).rstrip(), _first_tag(common)
+    tags = re.findall(r"<[^<>]+>", rest)
     if tags and (after.strip() or len(tags) > 1) and not tags[-1].startswith("</"):
-        return end.rpartition(tags[-1])[0].rstrip(), tags[-1]
-    return end, ""
+        return rest.rpartition(tags[-1])[0].rstrip(), tags[-1]
+    return rest, ""
 
 
 def _counted(text: str) -> str:
     """Put INDEX where a template counts calls."""
     return re.sub(r'"\d+"', f'"{INDEX}"', text)
-
-
-_Body = tuple[str, CallSyntax]
 
 
 def _objects(turn: str) -> Iterator[tuple[int, int, Any]]:

@@ -1,0 +1,231 @@
+"""The grammar of tool calls: what a model may write in a syntax, with the tools' names and valid arguments."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import UnsupportedSchemaError
+from .syntax import ARGUMENTS, CALL_ID, HARMONY_CALLS, INDEX, KEY, NAME, CallSyntax, Syntax
+
+Tool = Mapping[str, Any]
+Schema = Mapping[str, Any]
+
+_HOLES = {CALL_ID: "/[a-zA-Z0-9]{9}/", INDEX: "/[0-9]{1,3}/"}
+_WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
+_JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
+
+
+def call_grammar(
+    syntax: Syntax,
+    tools: Sequence[Tool],
+    *,
+    parallel: bool,
+    triggered: bool,
+    special: Mapping[str, int],
+    begun: str = "",
+    compiled: Callable[[Schema], Schema | str] = dict,
+) -> str:
+    """Write the grammar of calls, as llguidance's Lark.
+
+    Args:
+        syntax: how the model writes calls.
+        tools: that it may call.
+        parallel: whether there may be several, where the syntax has a way to write them.
+        triggered: the text up to the end of `Syntax.trigger` stands there already.
+        special: texts of the vocabulary's control tokens, which a grammar names by their ids.
+        begun: a text that the first call has begun with already, where the syntax has no trigger.
+        compiled: makes of a JSON Schema what llguidance enforces: a schema, or rules in Lark.
+
+    Raises:
+        UnsupportedSchemaError: if the syntax can't say what a tool's schema says.
+    """
+    calls = syntax.calls
+    assert calls is not None
+    writer = _CallWriter(calls, special, compiled)
+    if calls is HARMONY_CALLS:
+        return writer.grammar("" if triggered else calls.prefix, tools, "", more=False)
+    head = (calls.section_start + calls.prefix).lstrip()
+    if triggered:
+        head = head.partition(calls.trigger)[2]
+    elif syntax.harmony:
+        head = f" to={NAME}<|message|>{head}"
+    return writer.grammar(head, tools, begun, more=parallel and calls.parallel)
+
+
+class _CallWriter:
+    """Writes rules, with rules of their own for the arguments of each tool."""
+
+    def __init__(
+        self, calls: CallSyntax, special: Mapping[str, int], compiled: Callable[[Schema], Schema | str]
+    ) -> None:
+        self._calls = calls
+        self._special = special
+        self._compiled = compiled
+        texts = sorted([*special, *_HOLES], key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, texts)))
+        self._rules: list[str] = []
+
+    def grammar(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
+        """Return the whole: a first call, and more of them."""
+        calls = self._calls
+        arguments = [self._arguments(tool) for tool in tools]
+        pairs = list(zip(tools, arguments, strict=True))
+        body = " | ".join(self._call(tool["function"]["name"], rule) for tool, rule in pairs)
+        first = " | ".join(
+            f"{self.text(head.replace(NAME, name := tool['function']['name']))} {self._call(name, rule, begun)}"
+            for tool, rule in pairs
+        )
+        suffix, again = self.text(calls.suffix), self.text(calls.separator + calls.prefix)
+        end = self.text(calls.section_end.rstrip())
+        repeated = f"({again} call {suffix})*" if more else ""
+        start = f"start: ({first}) {suffix} {repeated} {end}"
+        return "\n".join([start, *([f"call: {body}"] if more else []), *self._rules])
+
+    def _call(self, name: str, arguments: str, begun: str = "") -> str:
+        calls = self._calls
+        if calls.kind == "json":
+            before, _, after = calls.body.partition(ARGUMENTS)
+            before = before.replace(json.dumps(NAME), json.dumps(name, ensure_ascii=False))
+            return f"{self.text(before.removeprefix(begun))} {arguments} {self.text(after)}"
+        if calls is HARMONY_CALLS:
+            kinds = (" <|constrain|>json", "<|channel|>commentary json", "<|channel|>commentary <|constrain|>json")
+            written = " | ".join(self.text(kind + "<|message|>") for kind in kinds)
+            return f"{self.text(name)} ({written}) {arguments}"
+        if calls.kind == "named_json":
+            name = f"functions.{name}:{INDEX}" if calls.name_is_id else name
+            return f"{self.text(name + calls.after_name)} {arguments}"
+        before, after = {"python": ("(", ")"), "bare": ("{", "}"), "parameters": (calls.after_name, "")}[calls.kind]
+        return f"{self.text(name + before)} {arguments} {self.text(after)}"
+
+    # -- arguments -----------------------------------------------------------------------------------------------------
+
+    def _arguments(self, tool: Tool) -> str:
+        """Write the rule for a tool's arguments; those that its schema does not name are left out."""
+        parameters = tool["function"].get("parameters") or {}
+        schema = {"type": "object", "additionalProperties": False, **parameters}
+        if self._calls.kind in ("json", "named_json"):
+            return self._json(schema)
+        for keyword in ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "patternProperties", "minProperties"):
+            if keyword in schema:
+                raise UnsupportedSchemaError(
+                    f"the tool {tool['function']['name']!r} has {keyword!r} at the top of its parameters, which this "
+                    "model's syntax of calls, with each argument by itself, can't follow; give plain properties",
+                    keyword=keyword,
+                    pointer=f"/{keyword}",
+                )
+        return self._each(schema)
+
+    def _each(self, schema: Schema) -> str:
+        """Write rules for arguments one by one, in their order, with separators between those that are there."""
+        calls, required = self._calls, schema.get("required", ())
+        separator = {"python": ", ", "bare": ","}.get(calls.kind, calls.parameter_separator)
+        properties = list(schema.get("properties", {}).items())
+        if calls.kind == "bare":
+            properties.sort()  # as Gemma's template does
+        after = after_first = '""'
+        for key, inner in reversed(properties):
+            argument = self._argument(key, inner, schema)
+            absent, absent_first = ("", "") if key in required else (f" | {after}", f" | {after_first}")
+            after_first = self._rule(f"{argument} {after}{absent_first}")
+            after = self._rule(f"{self.text(separator)} {argument} {after}{absent}")
+        return after_first
+
+    def _argument(self, key: str, schema: Schema, root: Schema) -> str:
+        calls = self._calls
+        if calls.kind == "python":
+            return f"{self.text(f'{key}=')} ({self._value(schema, root)})"
+        if calls.kind == "bare":
+            return f"{self.text(f'{key}:')} ({self._value(schema, root)})"
+        suffix = calls.value_suffix.replace(KEY, key)
+        head = self.text(calls.key_prefix + key + calls.key_suffix)
+        if _is_text(schema):
+            others = [kind for kind in _kinds(schema) if kind != "string"]
+            if not others or not calls.number_key_suffix:
+                return f"{head} {self._text_until(suffix)}"
+            other = self._argument(key, {**schema, "type": others}, root)
+            return f"({head} {self._text_until(suffix)} | {other})"
+        if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
+            return f"{head} ({' | '.join(self.text(one) for one in schema['enum'])}) {self.text(suffix)}"
+        if calls.number_key_suffix:
+            head = self.text(calls.key_prefix + key + _said(calls.number_key_suffix, _kinds(schema)))
+        return f"{head} ({self._value(schema, root)}) {self.text(suffix)}"
+
+    def _value(self, schema: Schema, root: Schema) -> str:
+        """Write a literal: JSON's, and what else Python, or the model, has for texts and truth."""
+        value, quote = self._json(_part(schema, root)), self._calls.quote
+        if schema.get("type") == "boolean":
+            return f'{value} | "True" | "False"'
+        if quote in ("", '"'):
+            return value
+        texts = schema.get("enum", ())
+        if texts and all(isinstance(one, str) and not set(one) & set("'\"\\\n") for one in texts):
+            return " | ".join([value, *(self.text(f"{quote}{one}{quote}") for one in texts)])
+        if not _is_text(schema):
+            return value
+        if len(quote) > 1:
+            return f"{value} | {self.text(quote)} {self._text_until(quote)}"
+        return f"{value} | /{quote}(?:[^{quote}\\\\\\n]|\\\\[\\\\'\"nrt])*{quote}/"
+
+    def _text_until(self, suffix: str) -> str:
+        """Write any text, up to one; a control token in that ends the text by itself."""
+        stop = suffix.rstrip()
+        found = re.search("|".join(map(re.escape, self._special)) or r"(?!)", stop)
+        if found is None:
+            name = self._rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
+            return f"{name} {self.text(suffix[len(stop) :])}"
+        plain = re.sub(r"([\\.+*?()|\[\]{}^$/])", r"\\\1", stop[: found.start()]).replace("\n", "\\n")
+        return f"/(?s:.*){plain}/ {self.text(suffix[found.start() :])}"
+
+    # -- rules ---------------------------------------------------------------------------------------------------------
+
+    def _rule(self, body: str, attributes: str = "") -> str:
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{attributes}: {body}")
+        return name
+
+    def _json(self, schema: Schema) -> str:
+        compiled = self._compiled(schema)
+        if isinstance(compiled, str):
+            return self._rule(f"%lark {{\n{compiled}\n}}")
+        options = {"x-guidance": {"whitespace_pattern": _WHITESPACE}}
+        return self._rule(f"%json {json.dumps({**compiled, **options})}")
+
+    def text(self, text: str) -> str:
+        """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
+        parts: list[str] = []
+        position = 0
+        for found in self._pattern.finditer(text):
+            parts += [_quoted(text[position : found.start()]), _HOLES.get(found[0]) or f"<[{self._special[found[0]]}]>"]
+            position = found.end()
+        parts.append(_quoted(text[position:]))
+        return " ".join(part for part in parts if part)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else ""
+
+
+def _is_text(schema: Schema) -> bool:
+    """Tell whether any text fits a schema; one that must match a pattern is held to it in JSON alone."""
+    return "string" in _kinds(schema) and not {"enum", "const", "pattern", "minLength", "maxLength"} & schema.keys()
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema.get("type", ())
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _said(key_suffix: str, kinds: Sequence[str]) -> str:
+    """Put the type of a value in the place of the one that the probe had, where a syntax names types."""
+    found = re.search(r'"(\w+)"', key_suffix)
+    if found is None or found[1] not in _JSON_TYPES or len(kinds) != 1:
+        return key_suffix
+    return key_suffix.replace(found[0], f'"{"number" if kinds[0] == "integer" else kinds[0]}"')
+
+
+def _part(schema: Schema, root: Schema) -> Schema:
+    """Return a part of a schema, with the definitions that it may refer to."""
+    return {**schema, **{key: root[key] for key in ("$defs", "definitions") if key in root}}

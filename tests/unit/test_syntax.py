@@ -1,0 +1,338 @@
+"""How models write calls is found out from their templates, and a grammar holds them to it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from llguidance import LLMatcher, LLTokenizer
+
+from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError
+from llama_cpp.chat.call_grammar import call_grammar
+from llama_cpp.chat.parser import parse
+from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
+from llama_cpp.chat.template import CHATML
+from llama_cpp.grammar.constraint import Vocabulary
+
+BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
+
+TEMPLATES = {
+    path.stem: path
+    for path in sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
+}
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "enum": ["Paris", "Rome"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 9},
+        "exact": {"type": "boolean"},
+        "place": {
+            "type": "object",
+            "properties": {"x": {"enum": [1, 2]}},
+            "required": ["x"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["city", "place"],
+    "additionalProperties": False,
+}
+NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+FILE: dict[str, Any] = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+SCHEMAS = {"get_weather": WEATHER, "noop": NOTHING, "write": FILE}
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": "d", "parameters": schema}}
+    for name, schema in SCHEMAS.items()
+]
+USER = [{"role": "user", "content": "Hi"}]
+
+
+@functools.cache
+def template_of(stem: str) -> ChatTemplate:
+    return ChatTemplate(TEMPLATES[stem].read_text(encoding="utf-8"), bos_token="<s>", eos_token="</s>")
+
+
+WITH_CALLS = [stem for stem in TEMPLATES if template_of(stem).syntax().calls is not None]
+
+
+# -- what is found out -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stem", "kwargs", "thinking"),
+    [
+        ("Qwen-Qwen3-0.6B", {}, ("<think>", "</think>", False)),
+        ("Qwen3.5-4B", {}, ("<think>", "</think>", True)),
+        ("Qwen3.5-4B", {"enable_thinking": False}, ("<think>", "</think>", False)),
+        ("deepseek-ai-DeepSeek-V3.1", {"thinking": True}, ("<think>", "</think>", True)),
+        ("mistralai-Ministral-3-14B-Reasoning-2512", {}, ("[THINK]", "[/THINK]", False)),
+        ("ByteDance-Seed-OSS", {}, ("<seed:think>", "</seed:think>", False)),
+        ("google-gemma-4-31B-it", {"enable_thinking": True}, ("<|channel>thought", "<channel|>", False)),
+        ("Apriel-1.6-15b-Thinker-fixed", {}, ("", "[BEGIN FINAL RESPONSE]", True)),
+        ("upstage-Solar-Open-100B", {}, ("<|think|>", "<|end|><|begin|>assistant", False)),
+        ("Qwen-Qwen2.5-7B-Instruct", {}, ("", "", False)),
+    ],
+)
+def test_reasoning_is_found_out(stem: str, kwargs: dict[str, Any], thinking: tuple[str, str, bool]) -> None:
+    syntax = template_of(stem).syntax(**kwargs)
+    assert (syntax.think_start, syntax.think_end, syntax.thinks_already) == thinking
+
+
+@pytest.mark.parametrize(
+    ("stem", "end"),
+    [
+        ("Qwen-Qwen3-0.6B", "<|im_end|>"),
+        ("meta-llama-Llama-3.1-8B-Instruct", "<|eot_id|>"),
+        ("mistralai-Mistral-Nemo-Instruct-2407", "</s>"),
+        ("GLM-4.6", "<|user|>"),
+        ("meetkai-functionary-medium-v3.1", "<|eom_id|>"),
+        ("openai-gpt-oss-120b", "<|return|>"),
+    ],
+)
+def test_the_end_of_a_turn_is_found_out(stem: str, end: str) -> None:
+    assert end in template_of(stem).syntax().end
+
+
+@pytest.mark.parametrize(
+    ("stem", "kind", "trigger"),
+    [
+        ("Qwen-Qwen3-0.6B", "json", "<tool_call>"),
+        ("meta-llama-Llama-3.1-8B-Instruct", "json", ""),
+        ("mistralai-Mistral-Nemo-Instruct-2407", "json", "[TOOL_CALLS]["),
+        ("Apertus-8B-Instruct", "json", "<|tools_prefix|>["),
+        ("CohereForAI-c4ai-command-r7b-12-2024-tool_use", "json", "<|START_ACTION|>["),
+        ("CohereForAI-c4ai-command-r-plus-tool_use", "json", "Action:\n```json\n["),
+        ("ibm-granite-granite-3.3-2B-Instruct", "json", "<|tool_call|>["),
+        ("unsloth-mistral-Devstral-Small-2507", "named_json", "[TOOL_CALLS]"),
+        ("deepseek-ai-DeepSeek-V3.1", "named_json", f"<{BAR}tool▁calls▁begin{BAR}><{BAR}tool▁call▁begin{BAR}>"),
+        ("Kimi-K2-Instruct", "named_json", "<|tool_calls_section_begin|><|tool_call_begin|>"),
+        ("meetkai-functionary-medium-v3.2", "named_json", ""),
+        ("openai-gpt-oss-120b", "named_json", "to=functions."),
+        ("Qwen3-Coder", "parameters", "<tool_call>\n<function="),
+        ("GLM-4.6", "parameters", "<tool_call>"),
+        ("MiniMax-M2", "parameters", '<minimax:tool_call>\n<invoke name="'),
+        ("deepseek-ai-DeepSeek-V3.2", "parameters", f'<{BAR}DSML{BAR}function_calls>\n<{BAR}DSML{BAR}invoke name="'),
+        ("LFM2.5-8B-A1B", "python", "<|tool_call_start|>["),
+        ("google-gemma-4-31B-it", "bare", "<|tool_call>call:"),
+    ],
+)
+def test_calls_are_found_out(stem: str, kind: str, trigger: str) -> None:
+    syntax = template_of(stem).syntax()
+    assert syntax.calls is not None
+    assert (syntax.calls.kind, syntax.trigger) == (kind, trigger)
+
+
+@pytest.mark.parametrize("stem", ["google-gemma-2-2b-it", "microsoft-Phi-3.5-mini-instruct", "llama-cpp-rwkv-world"])
+def test_templates_without_tools_are_found_out(stem: str) -> None:
+    assert template_of(stem).syntax().calls is None
+
+
+@pytest.mark.parametrize(("stem", "as_text"), [("meetkai-functionary-medium-v3.2", True), ("Qwen-Qwen3-0.6B", False)])
+def test_whether_arguments_must_be_texts_is_found_out(stem: str, as_text: bool) -> None:
+    assert template_of(stem).syntax().string_arguments is as_text
+
+
+def test_a_template_that_was_never_seen_is_found_out() -> None:
+    source = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}"
+        "%%{{ c.function.name }}=>{{ c.function.arguments | tojson }}%%{% endfor %}</{{ m.role }}>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    template = ChatTemplate(source)
+    assert template.syntax() == Syntax(
+        end=("</assistant>",), calls=CallSyntax("named_json", prefix="%%", after_name="=>", suffix="%%")
+    )
+    found = parse(template, 'x%%noop=>{}%%%%write=>{"text": "%%"}%%</assistant>', tools=TOOLS)
+    assert [call["function"]["arguments"] for call in found["tool_calls"]] == ["{}", '{"text": "%%"}']
+
+
+def test_a_syntax_is_found_out_once() -> None:
+    template = template_of("Qwen-Qwen3-0.6B")
+    assert template.syntax() is template.syntax()
+    assert derive(template) == template.syntax()
+
+
+# -- the grammar of calls ----------------------------------------------------------------------------------------------
+
+
+def matcher_of(syntax: Syntax, tools: Any = TOOLS, parallel: bool = True, triggered: bool = False) -> LLMatcher:
+    source = call_grammar(syntax, tools, parallel=parallel, triggered=triggered, special={})
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
+    assert matcher.get_error() == ""
+    return matcher
+
+
+def accepts(matcher: LLMatcher, text: str) -> bool:
+    data = text.encode()
+    return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())
+
+
+def made_up(matcher: LLMatcher, chance: random.Random, eos: int = 256) -> bytes:
+    """Write what a grammar allows, at random."""
+    data = bytearray()
+    while len(data) < 20_000:
+        if matcher.is_accepting() and (matcher.is_stopped() or chance.random() < 0.3):
+            return bytes(data)
+        allowed = [token for token, bias in enumerate(matcher.compute_logit_bias()) if bias and token < eos]
+        if not allowed:
+            break
+        solid = [token for token in allowed if chr(token) not in " \n\t" and token < 128]
+        data.append(chance.choice(solid if solid and chance.random() < 0.8 else allowed))
+        assert matcher.consume_token(data[-1])
+    raise AssertionError(f"no end of {bytes(data)!r}")
+
+
+@pytest.mark.parametrize("stem", WITH_CALLS)
+def test_what_the_grammar_allows_is_read_and_valid(stem: str) -> None:
+    template = template_of(stem)
+    chance = random.Random(stem)
+    for _ in range(2):
+        text = made_up(matcher_of(template.syntax(), TOOLS[:2]), chance).decode()
+        start = template.syntax().think_end if template.syntax().thinks_already else ""
+        calls = parse(template, start + text, tools=TOOLS[:2]).get("tool_calls", [])
+        assert calls, text
+        for call in calls:
+            jsonschema.validate(json.loads(call["function"]["arguments"]), SCHEMAS[call["function"]["name"]])
+
+
+# Where the grammar writes the same call otherwise than the template: an empty line too many.
+WRITTEN_OTHERWISE = {"deepseek-ai-DeepSeek-V4": {"noop"}, "deepseek-ai-DeepSeek-V4-Flash-0731": {"noop"}}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "get_weather": {"city": "Paris", "days": 2, "exact": True, "place": {"x": 1}},
+    "noop": {},
+    "write": {"text": 'say "hi" to 日本 <b>\'s </b>'},
+}
+# Objects that are no JSON, and texts with quotes that are not escaped.
+NOT_JSON = ["ByteDance-Seed-OSS", "openbmb-MiniCPM5-1B", "MiniMax-M3", "google-gemma-4-31B-it"]
+NOT_ESCAPED = ["LFM2.5-8B-A1B", "Reka-Edge"]
+
+
+@pytest.mark.parametrize("stem", WITH_CALLS)
+def test_the_grammar_takes_what_the_template_writes(stem: str) -> None:
+    template = template_of(stem)
+    syntax = template.syntax()
+    calls = syntax.calls
+    assert calls is not None
+    refused = set()
+    for name, arguments in ARGUMENTS.items():
+        given: Any = json.dumps(arguments) if syntax.string_arguments else arguments
+        call = {"id": "abcdef123", "type": "function", "function": {"name": name, "arguments": given}}
+        try:
+            full = template.render([*USER, {"role": "assistant", "content": "", "tool_calls": [call]}], TOOLS, False)
+        except TemplateError:
+            continue
+        start = (calls.section_start + calls.prefix).lstrip().partition("qcallid1x")[0] or calls.body[:8] or name
+        if syntax.harmony:
+            start = syntax.trigger
+        if start not in full or name not in full.rpartition(start)[2]:
+            continue  # it knows no way to write calls
+        text = full.rpartition(start)[2] if syntax.harmony else full[full.rindex(start) :]
+        for end in syntax.end:
+            text = text.partition(end)[0]
+        if not any(accepts(matcher_of(syntax, triggered=syntax.harmony), text.rstrip() + end) for end in ("", "\n")):
+            refused.add(name)
+    known = WRITTEN_OTHERWISE.get(stem, set())
+    known |= {"get_weather"} if stem.startswith(tuple(NOT_JSON)) else set()
+    known |= {"write"} if stem in NOT_ESCAPED else set()
+    assert refused == known
+
+
+GENERIC = Syntax(calls=GENERIC_CALLS)
+PARIS = '{"name": "get_weather", "arguments": {"city": "Paris", "place": {"x": 1}}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "good"),
+    [
+        (f"<tool_call>\n{PARIS}\n</tool_call>", True),
+        (f"<tool_call>\n{PARIS}\n</tool_call>\n<tool_call>\n{PARIS}\n</tool_call>", True),
+        (f"<tool_call>\n{PARIS}", False),
+        (f"<tool_call>\n{PARIS.replace('Paris', 'London')}\n</tool_call>", False),
+        (f"<tool_call>\n{PARIS.replace('get_weather', 'get_wealth')}\n</tool_call>", False),
+        ('<tool_call>\n{"name": "get_weather", "arguments": {}}\n</tool_call>', False),
+        ('<tool_call>\n{"name": "noop", "arguments": {"x": 1}}\n</tool_call>', False),
+        ("text", False),
+    ],
+)
+def test_the_grammar_holds_to_names_and_schemas(text: str, good: bool) -> None:
+    assert accepts(matcher_of(GENERIC), text) is good
+
+
+def test_the_grammar_can_hold_to_one_call() -> None:
+    call = f"<tool_call>\n{PARIS}\n</tool_call>"
+    assert accepts(matcher_of(GENERIC, parallel=False), call)
+    assert not accepts(matcher_of(GENERIC, parallel=False), f"{call}\n{call}")
+
+
+def test_the_grammar_can_begin_behind_the_trigger() -> None:
+    assert GENERIC.trigger == "<tool_call>"
+    assert accepts(matcher_of(GENERIC, triggered=True), f"\n{PARIS}\n</tool_call>")
+
+
+def test_the_grammar_can_begin_within_a_call() -> None:
+    syntax = template_of("meta-llama-Llama-3.1-8B-Instruct").syntax()
+    source = call_grammar(syntax, TOOLS, parallel=True, triggered=False, special={}, begun='{"name": "')
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
+    assert accepts(matcher, 'noop", "parameters": {}}')
+
+
+def test_schemas_are_compiled_by_whom_the_caller_names() -> None:
+    for compiled in ({"const": 7}, 'start: "7"'):
+        source = call_grammar(
+            GENERIC, TOOLS, parallel=False, triggered=True, special={}, compiled=lambda schema, made=compiled: made
+        )
+        matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
+        assert accepts(matcher, '\n{"name": "noop", "arguments": 7}\n</tool_call>')
+
+
+def test_arguments_one_by_one_need_plain_properties() -> None:
+    schema = {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    with pytest.raises(UnsupportedSchemaError, match="'f' has 'anyOf'"):
+        call_grammar(template_of("Qwen3-Coder").syntax(), [tool], parallel=True, triggered=False, special={})
+
+
+@pytest.mark.parametrize(
+    ("stem", "tokens"),
+    [
+        ("Qwen-Qwen3-0.6B", ["<tool_call>", "</tool_call>"]),
+        ("Kimi-K3", ["<|open|>", "<|close|>", "<|sep|>"]),
+        ("deepseek-ai-DeepSeek-V3.2", [f"{BAR}DSML{BAR}"]),
+        ("google-gemma-4-31B-it", ["<|tool_call>", "<tool_call|>", '<|"|>']),
+        ("openai-gpt-oss-120b", ["<|channel|>", "<|constrain|>", "<|message|>"]),
+    ],
+)
+def test_control_tokens_are_written_as_tokens(stem: str, tokens: list[str]) -> None:
+    pieces = [bytes([byte]) for byte in range(256)] + [token.encode() for token in tokens] + [b""]
+    special = {token: 256 + index for index, token in enumerate(tokens)}
+    vocabulary = Vocabulary(pieces, list(special.values()), [len(pieces) - 1], list)
+    template = template_of(stem)
+    tools = TOOLS[2:]
+    source = call_grammar(template.syntax(), tools, parallel=False, triggered=False, special=special)
+    matcher = LLMatcher(vocabulary.native, LLMatcher.grammar_from_lark(source), log_level=0)
+    assert matcher.get_error() == ""
+    chance, written = random.Random(stem), []
+    while not matcher.is_accepting():
+        allowed = [
+            token for token, bias in enumerate(matcher.compute_logit_bias()) if bias and token < 256 + len(tokens)
+        ]
+        plain = [token for token in allowed if 96 < token < 123]
+        controls = [token for token in allowed if token >= 256]
+        closing = [token for token in allowed if chr(token) in '"}]</>' + "'"]
+        wanted = (controls or closing or plain) if len(written) > 150 else (plain or controls)
+        choice = chance.choice(wanted or allowed)
+        written.append(choice)
+        assert matcher.consume_token(choice)
+        assert len(written) < 2000
+    text = b"".join(pieces[token] for token in written).decode()
+    start = template.syntax().think_end if template.syntax().thinks_already else ""
+    (call,) = parse(template, start + text, tools=tools)["tool_calls"]
+    jsonschema.validate(json.loads(call["function"]["arguments"]), FILE)
+
+
+def test_the_generic_form_is_for_templates_without_tools() -> None:
+    assert ChatTemplate(CHATML).syntax() == Syntax(end=("<|im_end|>",))

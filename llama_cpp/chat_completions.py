@@ -96,6 +96,7 @@ class ChunkReader:
         self._index = index
         self._parser = None if call.plain else StreamParser(call.template, call.tools, **call.template_kwargs)
         self._has_calls = False
+        self._ids: dict[int, str] = {}
 
     def first(self) -> ChatCompletionChunk:
         """Make the piece that says who speaks."""
@@ -115,7 +116,10 @@ class ChunkReader:
 
     def _chunks(self, deltas: Sequence[dict[str, Any]]) -> Iterator[ChatCompletionChunk]:
         for delta in deltas:
-            self._has_calls = self._has_calls or "tool_calls" in delta
+            for call in delta.get("tool_calls", ()):
+                self._has_calls = True
+                self._ids.setdefault(call["index"], call.get("id", ""))
+                call["id"] = self._ids[call["index"]]  # clients expect it in every piece of a call
             yield self._chunk(delta)
 
     def _chunk(self, delta: dict[str, Any], finish_reason: Any = None, logprobs: Any = None) -> ChatCompletionChunk:

@@ -147,6 +147,8 @@ class _CallWriter:
                 return f"{head} {self._text_until(suffix)}"
             other = self._argument(key, {**schema, "type": others}, root)
             return f"({head} {self._text_until(suffix)} | {other})"
+        if _kinds(schema) == ["string"] and not {"enum", "const"} & schema.keys():
+            return f"{head} {self._bounded_text(key, schema, suffix)} {self.text(suffix)}"
         if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
             return f"{head} ({' | '.join(self.text(one) for one in schema['enum'])}) {self.text(suffix)}"
         if calls.number_key_suffix:
@@ -168,6 +170,17 @@ class _CallWriter:
         if len(quote) > 1:
             return f"{value} | {self.text(quote)} {self._text_until(quote)}"
         return f"{value} | /{quote}(?:[^{quote}\\\\\\n]|\\\\[\\\\'\"nrt])*{quote}/"
+
+    def _bounded_text(self, key: str, schema: Schema, suffix: str) -> str:
+        """Write a text as it stands, of a certain length; it holds nothing that could begin what ends it."""
+        if "pattern" in schema:
+            raise UnsupportedSchemaError(
+                f"this model writes texts without quotes, and can't be held to the pattern of {key!r}; leave it out",
+                keyword="pattern",
+                pointer=f"/properties/{key}/pattern",
+            )
+        first = re.escape((suffix.strip() or "<")[0])
+        return self._rule(f"/[^{first}]{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}/")
 
     def _text_until(self, suffix: str) -> str:
         """Write any text, up to one; a control token in that ends the text by itself."""

@@ -101,7 +101,7 @@ def test_drafts_and_log_probabilities_go_with_a_grammar(llm: Llama, name: str) -
 
 def test_a_lazy_grammar_begins_at_its_trigger(llm: Llama) -> None:
     result = llm.generate_result(PROMPT, 12, GREEDY)
-    free, trigger = result.text, llm.detokenize(result.token_ids[:3])
+    free, trigger = result.text, "".join(map(llm.token_to_piece, result.token_ids[:3]))
     rules = f'root ::= "{trigger}" "!" [0-9]'
     lazy = LlamaGrammar.from_string(rules, trigger_patterns=[f"[\\s\\S]*?({trigger})[\\s\\S]*"])
     result = llm.generate_result(PROMPT, 30, GREEDY, grammar=lazy)

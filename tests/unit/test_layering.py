@@ -48,7 +48,7 @@ ALLOWED = {
         "state",
         "types",
     },
-    "__init__": {"_core", "config", "errors", "files", "grammar", "llama", "logs", "lora", "session", "types"},
+    "__init__": {"_core", "chat", "config", "errors", "files", "grammar", "llama", "logs", "lora", "session", "types"},
     "cli": {"__init__", "hub"},
     "__main__": {"cli"},
     "batch": {"__init__", "hub"},

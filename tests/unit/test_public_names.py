@@ -17,6 +17,7 @@ from llama_cpp import ClosedError, Llama, LlamaConfig, LlamaError, ModelLoadErro
 
 NAMES = [
     "CancelledError",
+    "ChatTemplate",
     "ClosedError",
     "ContextFullError",
     "GenerationError",
@@ -79,6 +80,7 @@ SAMPLING = {
 
 # Arguments for members that need some.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "create_chat_completion": ([{"role": "user", "content": "a"}],),
     "create_embedding": ("a",),
     "detokenize": ([5],),
     "embed": ("a",),

@@ -16,7 +16,7 @@ check: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest llama_cpp._core --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
+	$(BIN)/python -m mypy.stubtest llama_cpp._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint llama_cpp  # which starts pycodestyle by its bare name
 
 # In the folder that setup.py has configured, so that llama.cpp's programs and _core are linked with the same objects.

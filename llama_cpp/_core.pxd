@@ -61,14 +61,14 @@ cdef extern from "ggml.h" nogil:
         GGML_TYPE_Q2_0
         GGML_TYPE_COUNT
 
-    struct ggml_tensor:
-        char * name
+    struct ggml_tensor
 
     ctypedef cbool (*ggml_abort_callback)(void * data)
 
     int64_t ggml_time_us()
     int64_t ggml_blck_size(ggml_type type)
     size_t ggml_type_size(ggml_type type)
+    const char * ggml_get_name(const ggml_tensor * tensor)
     const char * ggml_type_name(ggml_type type)
     cbool ggml_is_quantized(ggml_type type)
 

@@ -13,7 +13,7 @@ _HEADED = frozenset(("gemma2", "gemma3", "llama", "mistral3", "phi3", "qwen2", "
 
 cdef cbool stop_at_norm(ggml_tensor * tensor, cbool ask, void * data) noexcept nogil:
     """Ask llama.cpp for the last norm's output, and then for no more (ggml_backend_sched_eval_callback)."""
-    return ask and strcmp(tensor.name, b"result_norm") == 0
+    return ask and strcmp(ggml_get_name(tensor), b"result_norm") == 0
 
 
 cdef void * cpu_function(const char * name) except? NULL nogil:

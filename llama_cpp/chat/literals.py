@@ -14,7 +14,7 @@ _SPACE = re.compile(r"\s*")
 _QUOTES = ("'", '"', '<|"|>')  # the last is Gemma's
 _BEHIND_ITEM = r"[,:)\]}]"
 _BEHIND_ARGUMENT = r",\s*[\w.-]+\s*=|\)\s*(?:[,\]]|\Z)"  # some templates do not escape the quotes in an argument
-_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[0-7]{1,3}|[\\'\"abfnrtv])")
+_ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\(?:x[0-9a-fA-F]{2}|[0-7]{1,3}|[\\'\"abfnrtv])")
 
 
 def read_value(text: str) -> Any:
@@ -125,4 +125,9 @@ class LiteralReader:
             raise ValueError(f"{quote} is missing behind {self.position} of {self.text!r}")
         body = self.text[self.position : found.end() - len(quote)]
         self.position = found.end()
-        return body if own else _ESCAPE.sub(lambda escape: str(ast.literal_eval(f'"{escape[0]}"')), body)
+        return body if own else _ESCAPE.sub(lambda escape: _unescaped(escape[0]), body)
+
+
+def _unescaped(escape: str) -> str:
+    """Read an escape of Python's; those of UTF-16 come in pairs, as in JSON."""
+    return str(json.loads(f'"{escape}"') if escape.startswith("\\u") else ast.literal_eval(f'"{escape}"'))

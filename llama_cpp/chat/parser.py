@@ -129,19 +129,21 @@ class StreamParser:
         marks = _Marks([trigger, syntax.content_end, *syntax.end])
         while True:
             mark = yield from self._until(marks, "content", lstrip=not said, keep=trigger)
-            if mark is None or (mark in syntax.end and mark != syntax.content_end):
-                break
             if mark == trigger:
                 said = not (yield from self._section())
                 if said:  # it speaks of calls
                     end = self._text.index(mark) + len(mark)
                     self._say("content", self._text[:end])
                     self._text = self._text[end:]
-            elif not (yield from self._after_content()) and mark in syntax.end:
-                break
+            elif mark is None or mark in syntax.end:
+                if mark != syntax.content_end or not (yield from self._section()):
+                    break
+                said = False
             else:
                 said = yield from self._begin_content(True)
-        yield from self._ignore()
+        while not self._final:
+            self._text = ""
+            yield
 
     def _reasoning(self) -> Reading[bool]:
         """Read reasoning, if the turn begins with any, and tell whether it did."""
@@ -161,20 +163,10 @@ class StreamParser:
         start = self._syntax.content_start
         if trimmed or start:
             yield from self._skip_space()
-        if self._calls is not None and not self._calls.trigger and (yield from self._section()):
+        if self._calls and not self._calls.trigger and (yield from self._section()):
             return False
         found = bool(start) and (yield from self._take(start))
         return not trimmed or (found and not start.isspace())
-
-    def _after_content(self) -> Reading[bool]:
-        """Tell whether something follows content, behind what ends it."""
-        yield from self._skip_space()
-        return self._text != ""
-
-    def _ignore(self) -> Reading[None]:
-        while not self._final:
-            self._text = ""
-            yield
 
     # -- pieces of text ------------------------------------------------------------------------------------------------
 
@@ -233,8 +225,7 @@ class StreamParser:
     def _section(self) -> Reading[bool]:
         """Read calls, and tell whether there was one."""
         calls = self._calls
-        assert calls is not None
-        if not (yield from self._one_of_calls(calls.section_start)):
+        if calls is None or not (yield from self._one_of_calls(calls, calls.section_start)):
             return False
         while True:
             yield from self._take(calls.suffix)
@@ -242,13 +233,16 @@ class StreamParser:
                 return True
             if calls.separator.strip():
                 yield from self._take(calls.separator)
-            if not (yield from self._one_of_calls("")) and not (yield from self._one_of_calls(calls.section_start)):
-                return True
+            if (yield from self._one_of_calls(calls)) or (yield from self._one_of_calls(calls, calls.section_start)):
+                continue
+            rest = "".join(self._text.split())
+            parts = (calls.suffix, calls.section_end, calls.section_start + calls.prefix, calls.prefix)
+            if self._final and any("".join(part.split()).startswith(rest) for part in parts):
+                self._text = ""  # it was cut off
+            return True
 
-    def _one_of_calls(self, before: str) -> Reading[bool]:
+    def _one_of_calls(self, calls: CallSyntax, before: str = "") -> Reading[bool]:
         """Read a call, and tell whether it was one; what is none stays where it is."""
-        calls = self._calls
-        assert calls is not None
         trial = _Trial(self)
         read = {
             "json": self._json_call,
@@ -266,6 +260,7 @@ class StreamParser:
         trial.at = 0
         if not call_id or call_id.isdigit():  # a number is not unlike those of earlier turns
             call_id = new_call_id()
+        name = name.encode(errors="replace").decode()  # half a surrogate pair is no text
         function = {"name": name, "arguments": ""}
         call = {"index": self._n_calls, "id": call_id, "type": "function", "function": function}
         self._deltas.append({"tool_calls": [call]})
@@ -285,11 +280,11 @@ class StreamParser:
         written = pairs.get(calls.name_key) if calls.name_key else head and head["name"]
         if head is None or written is None:
             return (yield from self._whole_json_call(trial, calls, call_id))
-        name = json.loads(written, strict=False)
-        if not isinstance(name, str) or not name or (not calls.trigger and not self._knows(name)):
+        name = _unquoted(written)
+        if not name or (not calls.trigger and not self._knows(name)):
             return False
         trial.at = head.end()
-        self._open(trial, name, str(json.loads(pairs.get(calls.id_key, '""'), strict=False)) or call_id)
+        self._open(trial, name, _unquoted(pairs.get(calls.id_key, "")) or call_id)
         yield from self._json_arguments()
         # The rest of the object, or of both where one is in the other.
         scanner = _JsonScanner(depth=_STRING.sub("", head[0]).count("{"))
@@ -312,7 +307,7 @@ class StreamParser:
         end = scanned + length
         try:
             value = json.loads(self._text[trial.at : end], strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         flat = value.get("function") if isinstance(value.get("function"), dict) else value
         if not isinstance(flat.get(calls.name_key), str):
@@ -320,7 +315,7 @@ class StreamParser:
         arguments = flat.get(calls.arguments_key) or {}
         trial.at = end
         self._open(trial, flat[calls.name_key], str(value.get(calls.id_key) or call_id))
-        self._add(arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False))
+        self._add(arguments if isinstance(arguments, str) else _json_of(arguments))
         return True
 
     def _named_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
@@ -354,7 +349,7 @@ class StreamParser:
                 break
             yield
         if quoted and end is not None:
-            self._add(json.loads("".join(pieces), strict=False))
+            self._add(_unquoted("".join(pieces)))
 
     def _call_of_parameters(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         name = yield from trial.name()
@@ -415,7 +410,7 @@ class StreamParser:
                 pieces.append(self._text[:end])
             self._text = self._text[end + len(mark or "") :]
             if mark is not None:
-                self._add('"' if is_text else json.dumps(_value("".join(pieces), kinds), ensure_ascii=False))
+                self._add('"' if is_text else _json_of(_value("".join(pieces), kinds)))
                 return True
             if self._final:
                 return False
@@ -427,13 +422,13 @@ class StreamParser:
         text = yield from trial.until([closing] if re.search(r"\w", closing) else list(self._syntax.end))
         try:
             found = LiteralReader(text.strip().removesuffix("]")).calls()
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         if not found or (not calls.trigger and not all(self._knows(name) for name, _ in found)):
             return False
         for name, arguments in found:
             self._open(trial, name, "")
-            self._add(json.dumps(arguments, ensure_ascii=False))
+            self._add(_json_of(arguments))
         return True
 
     def _bare_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
@@ -441,10 +436,10 @@ class StreamParser:
         text = yield from trial.until([calls.suffix.strip()])
         try:
             arguments = read_value(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         self._open(trial, name, call_id)
-        self._add(json.dumps(arguments, ensure_ascii=False))
+        self._add(_json_of(arguments))
         return True
 
     # -- gpt-oss and its like ------------------------------------------------------------------------------------------
@@ -665,6 +660,19 @@ def _match(mark: str, text: str, at: int = 0) -> int | None:
     return None if "".join(mark.split()).startswith(seen) else -1
 
 
+def _unquoted(text: str) -> str:
+    """Read a JSON string, or what is written in the place of one."""
+    try:
+        return str(json.loads(text, strict=False))
+    except ValueError:
+        return text.strip('"')
+
+
+def _json_of(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() or text.isprintable() else json.dumps(value)
+
+
 def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     function = tool.get("function", tool)
     return function if isinstance(function, Mapping) else tool
@@ -698,7 +706,7 @@ def _value(text: str, kinds: frozenset[str]) -> Any:
     """Read a value that is no text for certain."""
     try:
         value = read_value(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     kind = _kind(value)
     fits = kind in kinds or (kind == "integer" and "number" in kinds)

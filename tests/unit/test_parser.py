@@ -175,7 +175,7 @@ def texts(message: dict[str, Any]) -> list[str]:
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_more_text_only_ever_adds(stem: str) -> None:
-    for name in ("all", "parallel", "content and call"):
+    for name in ("all", "parallel"):
         text = written(template_of(stem), MESSAGES[name], {})
         if text is None:
             continue
@@ -230,6 +230,26 @@ def test_a_call_that_was_cut_off_keeps_what_there_is() -> None:
     assert found["function"] == {"name": "write_file", "arguments": '{"path": "a'}
 
 
+@pytest.mark.parametrize("rest", ["\n</tool", "\n</tool_call>\n<tool_"])
+def test_a_call_that_was_cut_off_is_no_content(rest: str) -> None:
+    text = '<tool_call>\n{"name": "noop", "arguments": {}}' + rest
+    assert simple(parse(template_of(QWEN), text, tools=TOOLS)) == NOOP
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_no_text_is_too_much_for_the_parser(stem: str) -> None:
+    chance = random.Random(stem)
+    junk = ["", "\\u12", "\\", '"', "{[", "\\ud83d", "<", "</", "[" * 3000]
+    for _, _, text, kwargs in expressible(stem):
+        begin, end = sorted(chance.randrange(len(text) + 1) for _ in range(2))
+        broken = text[:begin] + chance.choice([*junk, text[begin:end] * 2]) + text[end:]
+        whole = parse(template_of(stem), broken, tools=TOOLS, **kwargs)
+        json.dumps(whole, ensure_ascii=False).encode()
+        parser = StreamParser(template_of(stem), TOOLS, **kwargs)
+        deltas = [delta for at in range(0, len(broken), 3) for delta in parser.feed(broken[at : at + 3])]
+        assert texts(message_of(deltas + parser.finish())) == texts(whole)
+
+
 def test_nothing_is_a_call_where_there_are_no_tools() -> None:
     text = '<tool_call>{"name": "noop", "arguments": {}}</tool_call>'
     assert simple(parse(template_of(QWEN), text, tools=[])) == (text, "", [], [])
@@ -263,10 +283,10 @@ def test_ids_differ_and_please_mistral() -> None:
 def test_the_cost_of_a_token_does_not_grow_with_the_text() -> None:
     def seconds(n: int, text: str) -> float:
         parser = StreamParser(template_of(QWEN), TOOLS)
-        begin = time.perf_counter()
+        begin = time.thread_time()
         for _ in range(n):
             parser.feed(text)
-        return (time.perf_counter() - begin) / n
+        return (time.thread_time() - begin) / n
 
     for text in ("a word ", "\n"):
         assert min(seconds(20_000, text) for _ in range(3)) < 4 * min(seconds(2000, text) for _ in range(3))

@@ -113,10 +113,15 @@ def _guard(value: Any, mark: str, special: Sequence[str]) -> Any:
         return _guard_text(value, mark, special)
     if isinstance(value, Mapping):
         return {
-            _guard(key, mark, special): inner if key in ("role", "type") else _guard(inner, mark, special)
+            _guard(key, mark, special): inner if _is_word(key, inner) else _guard(inner, mark, special)
             for key, inner in value.items()
         }
-    return [_guard(inner, mark, special) for inner in value] if isinstance(value, list) else value
+    return [_guard(inner, mark, special) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_word(key: str, value: Any) -> bool:
+    """Tell whether a value is a plain word that templates compare, such as a role or the type of a schema."""
+    return key in ("role", "type") and isinstance(value, str) and value.isidentifier()
 
 
 def _guard_text(text: str, mark: str, special: Sequence[str]) -> str:

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import datetime
 import functools
+import itertools
 import json
+import numbers
 import re
+import string
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import LlamaError, TemplateError
+from ..errors import LlamaError, TemplateError, ValidationError
 from .syntax import Syntax, derive
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-MAX_SECONDS = 0.6  # of this thread's own time
-MAX_LENGTH = 10_000_000  # characters of a text, items of a list
+MAX_SECONDS = 0.4  # of this thread's own time; as much again for each million characters of what is rendered
+MAX_SOURCE = 100_000  # characters of a template; the longest ones known have 20,000
+MAX_SIZE = 10_000_000  # characters of one value, see _size
+MAX_TOTAL = 200_000_000  # characters of all values that a rendering makes
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -34,7 +40,7 @@ class ChatTemplate:
         bos_token, eos_token: texts of the tokens, which templates write.
 
     Raises:
-        TemplateError: if it is no Jinja.
+        TemplateError: if it is no Jinja, or too long.
     """
 
     def __init__(self, source: str, *, bos_token: str = "", eos_token: str = "") -> None:
@@ -49,42 +55,58 @@ class ChatTemplate:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Any] | None = None,
         add_generation_prompt: bool = True,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        continue_final_message: bool = False,
         **template_kwargs: Any,
     ) -> str:
         """Write messages as the model wants to read them.
 
         Args:
             messages: dicts with role and content.
-            tools: JSON Schemas in OpenAI's form.
+            tools: JSON Schemas in OpenAI's form, or Python functions.
             add_generation_prompt: end with what an answer begins with.
-            **template_kwargs: what else the template knows, such as `enable_thinking` and `documents`.
+            documents: dicts with title and text, for templates that know them.
+            continue_final_message: end within the last message, for the model to go on with it.
+            **template_kwargs: what else the template knows, such as `enable_thinking`.
 
         Raises:
             TemplateError: if the template fails, refuses the messages, takes too long or writes too much.
+            ValidationError: if an argument holds what JSON has nothing for.
         """
-        _budget.until = time.thread_time() + MAX_SECONDS
+        given = {"bos_token": self.bos_token, "eos_token": self.eos_token, **_plain("template_kwargs", template_kwargs)}
+        conversation = [_with_reasoning(message) for message in _plain("messages", list(messages))]
+        if continue_final_message:
+            conversation = _with_mark(conversation)
+        text = self._run(
+            messages=conversation,
+            tools=None if tools is None else _plain("tools", _as_schemas(tools)),
+            documents=_plain("documents", documents),
+            add_generation_prompt=add_generation_prompt and not continue_final_message,
+            **given,
+        )
+        return _before_mark(text) if continue_final_message else text
+
+    def _run(self, **variables: Any) -> str:
         pieces: list[str] = []
         length = 0
         try:
-            for piece in self._template.generate(
-                messages=list(messages),
-                tools=list(tools) if tools else None,
-                add_generation_prompt=add_generation_prompt,
-                bos_token=self.bos_token,
-                eos_token=self.eos_token,
-                **template_kwargs,
-            ):
+            _budget.begin()
+            _budget.until += MAX_SECONDS * _size(variables) / 1e6
+            for piece in self._template.generate(**variables):
                 length += len(piece)
-                _check_length(length)
+                _reserve(length)
                 pieces.append(piece)
         except LlamaError:
             raise
         except Exception as error:  # a template can come to anything that Python does
             raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from None
+        finally:
+            _budget.sizes.clear()
         return "".join(pieces)
 
     def syntax(self, **template_kwargs: Any) -> Syntax:
         """Return how the model writes what it answers, found out when it is first asked for."""
+        template_kwargs.pop("continue_final_message", None)  # says where a prompt ends, and nothing of answers
         key = repr(sorted(template_kwargs.items()))
         if key not in self._syntaxes:
             self._syntaxes[key] = derive(self, **template_kwargs)
@@ -112,89 +134,275 @@ class ChatTemplate:
         return f"<ChatTemplate of {len(self.source)} characters>"
 
 
-# -- the sandbox -------------------------------------------------------------------------------------------------------
+# -- what templates are given ------------------------------------------------------------------------------------------
 
-_budget = threading.local()
-_WIDE = re.compile(r"\d{6,}|\*")  # a width in a format that makes a text of megabytes, or takes one from its arguments
-
-
-def _tick() -> None:
-    if time.thread_time() > _budget.until:
-        raise TemplateError(f"the chat template did not come to its end in {MAX_SECONDS} s")
+_MARK = "THE_MODEL_GOES_ON_HERE "  # its space tells whether the template has trimmed the message
 
 
-def _check_length(length: float) -> None:
-    _tick()
-    if length > MAX_LENGTH:
-        raise TemplateError(f"the chat template made something longer than {MAX_LENGTH} characters or items")
+def _plain(name: str, value: Any) -> Any:
+    """Copy a value as JSON's own types; a template could call the methods of others, such as Path.unlink."""
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {_plain(name, key): _plain(f"{name}[{key!r}]", inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_plain(f"{name}[{index}]", inner) for index, inner in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if callable(getattr(value, "model_dump", None)):  # a message of the openai package
+        return _plain(name, value.model_dump(exclude_none=True))
+    raise ValidationError(f"{name} is of type {type(value).__name__}; templates get what JSON has: text, numbers, ...")
+
+
+def _as_schemas(tools: Sequence[Any]) -> list[Any]:
+    from .calls import tool_of
+
+    return [tool_of(tool) if callable(tool) else tool for tool in tools]
+
+
+def _with_reasoning(message: Any) -> Any:
+    """Put an assistant's reasoning under each of the names that templates read it by."""
+    if not isinstance(message, dict):
+        raise ValidationError(f"messages must be dicts with role and content, got {message!r}")
+    names = ("reasoning_content", "thinking", "reasoning")
+    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+def _with_mark(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    content = messages[-1].get("content") if messages else None
+    if isinstance(content, str):
+        return [*messages[:-1], {**messages[-1], "content": content + _MARK}]
+    if isinstance(content, list) and content and isinstance(content[-1], dict) and "text" in content[-1]:
+        part = {**content[-1], "text": content[-1]["text"] + _MARK}
+        return [*messages[:-1], {**messages[-1], "content": [*content[:-1], part]}]
+    raise ValidationError("continue_final_message needs a last message with text in its content")
+
+
+def _before_mark(text: str) -> str:
+    before, mark, after = text.rpartition(_MARK.rstrip())
+    if not mark:
+        raise TemplateError("the chat template does not write the last message, so that it can't be continued")
+    return before if after.startswith(" ") else before.rstrip()
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+# A template comes with the model, from a stranger. Python code can be interrupted by nothing but itself, so each loop,
+# call, filter and test looks at the clock, and what could take long inside of C is refused before, by its size.
+
+_ITEM = 50  # characters that an item of a list counts as, by the time that it takes to go over it
+_CONTAINERS: tuple[Any, ...] = (list, tuple, set, dict, type({}.keys()), type({}.values()), type({}.items()))
+_BITS = 10_000  # of an int
+_TICKS = 30  # between two looks at the clock
+_SLOW_TEXT = 50_000  # characters for a filter that is slow or quadratic
+_SLOW = {"pprint", "striptags", "title", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr"}
+_ITERATING = {"batch", "groupby", "list", "map", "max", "min", "slice", "sort", "sum", "unique"}
+_PRINTF = re.compile(r"%(?:\([^()]*\))?[-+ #0]*(\*|\d*)(?:\.(\*|\d*))?")
+
+
+class _Budget(threading.local):
+    """What the rendering in this thread may still take.
+
+    Attributes:
+        until: the thread's time at which it is over.
+        ticks: until the next look at the clock, which costs more than most of what a template does.
+        left: characters that it may still make.
+        sizes: values and their sizes by id; that they are held here keeps the ids theirs.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, tuple[Any, int]] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        self.ticks = 0
+        self.left = MAX_TOTAL
+        self.sizes.clear()
+        self.until = time.thread_time() + MAX_SECONDS
+
+
+_budget = _Budget()
+
+
+def _tick(cost: int = 1) -> None:
+    _budget.ticks -= cost
+    if _budget.ticks < 0:
+        _budget.ticks = _TICKS
+        if time.thread_time() > _budget.until:
+            raise TemplateError(
+                f"the chat template did not come to its end in {MAX_SECONDS} s for a million characters"
+            )
+
+
+def _reserve(size: int) -> None:
+    """Refuse a value that is larger than any chat needs."""
+    _tick(1 + size // 10_000)
+    if size > MAX_SIZE:
+        raise TemplateError(f"the chat template makes a text or list of {size} characters, the most are {MAX_SIZE}")
+
+
+def _check_bits(bits: int) -> None:
+    if bits > _BITS:
+        raise TemplateError(f"the chat template computes a number of {bits} bits, the most are {_BITS}")
+
+
+def _size(value: Any) -> int:
+    """Return about how many characters a value is written with: what a list holds twice counts twice.
+
+    Templates can't change lists and dicts, so that a size is computed once.
+    """
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if not isinstance(value, _CONTAINERS):
+        return 1
+    if len(value) * _ITEM > MAX_SIZE:
+        return len(value) * _ITEM
+    known = _budget.sizes.get(id(value))
+    if known is None:
+        _tick()
+        items = itertools.chain(value, value.values()) if isinstance(value, dict) else value
+        known = _budget.sizes[id(value)] = (value, sum(_ITEM + _size(item) for item in items))
+    return known[1]
+
+
+def _made(value: Any) -> Any:
+    """Count what a template has made."""
+    if isinstance(value, GeneratorType):
+        return _ticking(value)
+    if isinstance(value, int):
+        _check_bits(value.bit_length())
+    size = _size(value)
+    _reserve(size)
+    _budget.left -= size
+    if _budget.left < 0:
+        raise TemplateError(f"the chat template makes more than {MAX_TOTAL} characters on its way")
+    return value
+
+
+def _ticking(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        _tick()
+        yield item
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    texts = [str(part) for part in _ticking(parts)]
+    _reserve(sum(map(len, texts)))
+    text: str = _made("".join(texts))
+    return text
 
 
 def _check_binary(operator: str, left: Any, right: Any) -> None:
-    """Refuse an operation whose result would be too large, before it is computed."""
-    if operator == "*":
-        for one, times in ((left, right), (right, left)):
-            if isinstance(times, int) and hasattr(one, "__len__"):
-                _check_length(len(one) * times)
-        if isinstance(left, int) and isinstance(right, int):
-            _check_length(left.bit_length() + right.bit_length())
-    elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-        _check_length(left.bit_length() * abs(right))
-    elif operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
-        _check_length(len(left) + len(right))
-    elif operator == "%" and isinstance(left, str):
-        _check_method("format", left, right if isinstance(right, tuple) else (right,))
+    """Refuse an operation whose result would be too large."""
+    if isinstance(left, int) and isinstance(right, int):
+        if operator == "*":
+            _check_bits(left.bit_length() + right.bit_length())
+        elif operator == "**":
+            _check_bits(left.bit_length() * abs(right))
+    elif operator == "*":
+        sequence, times = (right, left) if isinstance(left, int) else (left, right)
+        if isinstance(times, int):
+            _reserve(_size(sequence) * times)
+    elif operator == "+":
+        _reserve(_size(left) + _size(right))
+    elif operator == "%" and isinstance(left, (str, bytes)):
+        _check_printf(left, right if isinstance(right, tuple) else (right,))
 
 
-def _check_method(name: str, text: str, arguments: Sequence[Any]) -> None:
-    """Refuse a text's method that would make it too long."""
-    if name in ("center", "ljust", "rjust", "zfill", "expandtabs", "indent", "wordwrap"):
-        widths = [argument for argument in arguments if isinstance(argument, int)]
-        lines = 1 + text.count("\n") + (text.count("\t") if name == "expandtabs" else 0)
-        _check_length(len(text) + lines * max(widths, default=0))
-    elif name in ("format", "format_map"):
-        numbers = [argument for argument in arguments if isinstance(argument, int) and abs(argument) > MAX_LENGTH]
-        if _WIDE.search(text) or (numbers and "{:{" in text):
-            raise TemplateError("the chat template formats something wider than a chat could need")
-    elif name == "replace" and len(arguments) >= 2:
-        old, new = str(arguments[0]), str(arguments[1])
-        _check_length(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
-    elif name == "join" and arguments and hasattr(arguments[0], "__len__"):
-        _check_length(sum(len(str(item)) + len(text) for item in arguments[0]))
+def _check_growth(name: str, value: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse a filter, or a method of a text or number, that would make too much of it.
+
+    Args:
+        name: of the filter or method.
+        value: what it is applied to.
+        args, kwargs: its arguments.
+    """
+    given = (*args, *kwargs.values())
+    if name in _SLOW and _size(value) > _SLOW_TEXT:
+        raise TemplateError(f"the chat template applies {name} to more than {_SLOW_TEXT} characters")
+    if name in ("format", "format_map"):
+        _check_format(value, given)
+    elif name == "replace":
+        _check_replace(value, *args[:2], **kwargs)
+    elif name == "join":
+        _reserve(_size(args[0]) + _size(value) * len(args[0]))
+    elif name in ("encode", "decode"):
+        if not {str(codec).lower() for codec in given} <= {"utf-8", "utf8", "ascii", "strict", "ignore", "replace"}:
+            raise TemplateError(f"the chat template uses the codec {given!r}; some take forever, known is utf-8")
+    elif name == "round":
+        _check_bits(max((4 * abs(digits) for digits in given if isinstance(digits, int)), default=0))
+    else:
+        places = _places(name, value)
+        if places and given:
+            _reserve(_size(value) + places * max(map(_width, given)))
 
 
-class _Counted:
-    """What a loop goes over; each turn looks at the clock."""
-
-    def __init__(self, items: Iterable[Any]) -> None:
-        self._items = items
-
-    def __iter__(self) -> Iterator[Any]:
-        for item in self._items:
-            _tick()
-            yield item
-
-
-class _CountedSized(_Counted):
-    def __len__(self) -> int:
-        return len(self._items)  # type: ignore[arg-type]
+def _places(name: str, value: Any) -> int:
+    """Return how often a filter or method writes its widest argument."""
+    if name in ("batch", "center", "ljust", "rjust", "slice", "to_bytes", "zfill"):
+        return 1
+    if name == "indent":
+        return 1 + str(value).count("\n")
+    if name in ("expandtabs", "translate", "wordwrap"):
+        return len(value)
+    if name in ("strip", "lstrip", "rstrip", "trim", "rfind", "rindex", "rpartition", "rsplit"):
+        return len(str(value)) // 16  # these compare their argument at every place
+    return 0
 
 
-def _counted(items: Any) -> Any:
-    return _CountedSized(items) if hasattr(items, "__len__") else _Counted(items)
+def _width(argument: Any) -> int:
+    return abs(argument) if isinstance(argument, int) else _size(argument)
 
 
-def _concatenated(items: list[Any]) -> str:
-    texts = [str(item) for item in items]
-    _check_length(sum(map(len, texts)))
-    return "".join(texts)
+def _check_replace(text: Any, old: Any = "", new: Any = "", *_: Any, **kwargs: Any) -> None:
+    text, old, new = (one if isinstance(one, (str, bytes)) else str(one) for one in (text, old, new))
+    times = len(text) + 1 if kwargs or not old else text.count(old)
+    _reserve(len(text) + times * max(len(new), *map(_size, kwargs.values()), 0))
+
+
+def _check_printf(text: str | bytes, values: Sequence[Any]) -> None:
+    """Refuse `%` where its fields are too wide, or too many for what is written into them."""
+    shape = text.decode("latin-1") if isinstance(text, bytes) else text
+    found = list(_PRINTF.finditer(shape))
+    if shape.count("%(") > sum(match[0].startswith("%(") for match in found):
+        raise TemplateError(f"the chat template has a name with parentheses in the format {shape[:80]!r}")
+    _check_fields(shape, values, [width for match in found for width in match.groups(default="")])
+
+
+def _check_format(text: str, values: Sequence[Any]) -> None:
+    """Refuse `str.format` where its fields are too wide, or too many for what is written into them."""
+    fields = [(field, spec or "") for _, field, spec, _ in string.Formatter().parse(text) if field is not None]
+    if any("." in field or "{" in spec for field, spec in fields):
+        raise TemplateError(f"the chat template has an attribute or a computed width in the format {text[:80]!r}")
+    _check_fields(text, values, [max(re.findall(r"\d+", spec), key=int, default="") for _, spec in fields])
+
+
+def _check_fields(text: str, values: Sequence[Any], widths: Sequence[str]) -> None:
+    """Check widths of fields: texts of numbers, "*" for one of the values, or "" for none."""
+    given = max((_width(value) for value in values), default=0) if "*" in widths else 0
+    wide = sum(given if width == "*" else int(width or 0) for width in widths)
+    _reserve(len(text) + wide + len(widths) * max(map(_size, values), default=0))
+
+
+# -- the sandbox -------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
 def _environment() -> Any:
     """Make the environment that all templates are compiled in: transformers' settings, and the bounds."""
-    from jinja2 import filters, nodes
+    from jinja2 import nodes
+    from jinja2.compiler import CodeGenerator
+    from jinja2.exceptions import SecurityError
     from jinja2.ext import Extension, loopcontrols
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
     from jinja2.visitor import NodeTransformer
 
     class Generation(Extension):
@@ -207,76 +415,163 @@ def _environment() -> Any:
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     class Bounds(NodeTransformer):
-        """Puts counters into loops, and in the place of `~`, which no sandbox sees."""
+        """Puts filters that count around what no hook of the sandbox sees."""
 
         def visit_For(self, node: Any) -> Any:
             self.generic_visit(node)
-            node.iter = nodes.Filter(node.iter, "_counted", [], [], None, None, lineno=node.lineno)
+            node.iter = self._filtered(node.iter, "_ticking")
             return node
 
         def visit_Concat(self, node: Any) -> Any:
             self.generic_visit(node)
-            items = nodes.List(node.nodes, lineno=node.lineno)
-            return nodes.Filter(items, "_concatenated", [], [], None, None, lineno=node.lineno)
+            return self._filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined")
+
+        def visit_List(self, node: Any) -> Any:
+            self.generic_visit(node)
+            is_target = isinstance(node, nodes.Tuple) and node.ctx != "load"
+            return node if is_target else self._filtered(node, "_made")
+
+        visit_Tuple = visit_Dict = visit_List
+
+        def _filtered(self, node: Any, name: str) -> Any:
+            return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+    class TickingParser(Parser):
+        def parse_unary(self, with_filter: bool = True) -> Any:
+            _tick()
+            return super().parse_unary(with_filter)
+
+    class TickingGenerator(CodeGenerator):
+        def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+            _tick()
+            return super().visit(node, *args, **kwargs)
+
+    class Names(Namespace):
+        """Jinja's namespace(); it writes nothing of what it holds, which no size is known of."""
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            if name.startswith("_"):
+                raise SecurityError(f"a namespace has no attribute {name!r}")
+            super().__setitem__(name, value)
+
+        def __repr__(self) -> str:
+            return "<Namespace>"
 
     class Sandbox(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset({"*", "**", "+", "%"})
+        code_generator_class = TickingGenerator
+        concat = staticmethod(_joined)
 
         def _parse(self, source: str, name: Any, filename: Any) -> Any:
-            return Bounds().visit(super()._parse(source, name, filename))
+            return Bounds().visit(TickingParser(self, source, name, filename).parse())
+
+        def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+            if attribute.startswith("_"):
+                raise SecurityError(f"access to {attribute!r} of a {type(obj).__name__}")
+            return super().unsafe_undefined(obj, attribute)
 
         def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
             _check_binary(operator, left, right)
-            return super().call_binop(context, operator, left, right)
+            return _made(super().call_binop(context, operator, left, right))
 
-        def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
-            _tick()
-            if isinstance(getattr(obj, "__self__", None), str):
-                _check_method(obj.__name__, obj.__self__, (*args, *kwargs.values()))
-            return super().call(context, obj, *args, **kwargs)
-
-    def bounded(name: str) -> Any:
-        """Wrap a filter of Jinja's that can make a text much longer."""
-        original = filters.FILTERS[name]
-
-        @functools.wraps(original)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            given = args[1:] if hasattr(original, "jinja_pass_arg") else args
-            if name == "join":
-                _check_method(name, str(given[1] if len(given) > 1 else ""), (list(given[0]),))
+        def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+            method = getattr(function, "__wrapped__", function)  # Jinja wraps str.format
+            owner = getattr(method, "__self__", None)
+            if isinstance(owner, (str, bytes, int)):
+                if method.__name__ == "join" and args:
+                    args = (list(_ticking(args[0])), *args[1:])
+                _check_growth(method.__name__, owner, args, kwargs)
             else:
-                _check_method(name, str(given[0]), (*given[1:], *kwargs.values()))
-            return original(*args, **kwargs)
-
-        return run
+                _reserve(sum(map(_size, (*args, *kwargs.values()))))  # a macro has them as one list, varargs
+            return _made(super().call(context, function, *args, **kwargs))
 
     environment = Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
-    environment.filters.update({name: bounded(name) for name in ("center", "format", "indent", "replace")})
-    environment.filters.update({"_counted": _counted, "_concatenated": _concatenated, "tojson": _tojson})
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
+    environment.filters["tojson"] = _tojson
+    environment.filters = {name: _bounded(name, original) for name, original in environment.filters.items()}
+    environment.filters.update({"_ticking": _ticking, "_joined": _joined, "_made": _made})
+    environment.tests = {name: _timed(test) for name, test in environment.tests.items()}
+    environment.globals.update(
+        dict=lambda *args, **kwargs: dict(*args, **kwargs),  # without the type's own methods, which change dicts
+        namespace=Names,
+        raise_exception=_raise_exception,
+        strftime_now=_strftime_now,
+    )
+    del environment.globals["lipsum"]  # writes any number of random words
     return environment
+
+
+def _bounded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a filter of Jinja's in the bounds."""
+    n_passed = 1 if hasattr(original, "jinja_pass_arg") else 0
+
+    @functools.wraps(original)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        passed, value, given = args[:n_passed], args[n_passed], args[n_passed + 1 :]
+        if name == "join":
+            value, given, kwargs = _join_arguments(passed[0], value, *given, **kwargs)
+            _check_growth(name, given[0], (value,), {})
+        else:
+            _check_growth(name, value, given, kwargs)
+        if name in _ITERATING and isinstance(value, (str, list, tuple)):
+            value = _ticking(value)
+        return _made(original(*passed, value, *given, **kwargs))
+
+    return run
+
+
+def _join_arguments(context: Any, value: Any, d: Any = "", attribute: Any = None) -> tuple[list[Any], Any, Any]:
+    from jinja2.filters import make_attrgetter
+
+    items = _ticking(value)
+    if attribute is not None:
+        items = map(make_attrgetter(context.environment, attribute), items)
+    return list(items), (str(d),), {}
+
+
+def _timed(original: Any) -> Any:
+    @functools.wraps(original)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        _tick()
+        return original(*args, **kwargs)
+
+    return run
 
 
 def _compile(source: str) -> Template:
     from jinja2 import TemplateSyntaxError
 
-    _budget.until = time.thread_time() + MAX_SECONDS  # constants are folded while compiling
+    if len(source) > MAX_SOURCE:
+        raise TemplateError(f"the chat template has {len(source)} characters, the most are {MAX_SOURCE}")
+    environment = _environment()
+    _budget.begin()
     try:
-        template: Template = _environment().from_string(source)
+        template: Template = environment.from_string(source)
     except TemplateSyntaxError as error:
         raise TemplateError(f"this is no Jinja template: line {error.lineno}: {error.message}") from None
-    except (RecursionError, MemoryError, OverflowError) as error:
-        raise TemplateError(f"this chat template can't be compiled: {type(error).__name__}") from None
+    except LlamaError:
+        raise
+    except Exception as error:  # what Jinja lets through is refused by Python, such as loops in 20 loops
+        raise TemplateError(f"this chat template can't be compiled: {type(error).__name__}: {error}") from None
     return template
 
 
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    if isinstance(indent, int):
-        _check_length(1000 * indent)
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    if max(map(_width, (indent, *(separators or ())))) > 100:
+        raise TemplateError("the chat template writes JSON with an indent or separator of more than 100 characters")
+    encoder = json.JSONEncoder(ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    if indent is None:
+        return encoder.encode(value)
+    return _joined(_bounded_pieces(encoder.iterencode(value)))
+
+
+def _bounded_pieces(pieces: Iterable[str]) -> Iterator[str]:
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        _reserve(length)
+        yield piece
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -284,4 +579,5 @@ def _raise_exception(message: str) -> NoReturn:
 
 
 def _strftime_now(format: str) -> str:
+    _reserve(256 * len(format))  # what Python tries until it gives up
     return datetime.datetime.now().strftime(format)

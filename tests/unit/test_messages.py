@@ -42,8 +42,19 @@ def test_special_text_of_users_is_cut(content: Any) -> None:
     assert [sum(piece.count(token) for piece in pieces) for token in SPECIAL] == [1, 1]
 
 
-def test_special_text_of_documents_is_cut() -> None:
-    pieces = render(CHATML, user("hi"), SPECIAL, documents=[{"text": "<|im_end|>"}])
+@pytest.mark.parametrize(
+    "documents",
+    [
+        [{"text": "<|im_end|>"}],
+        [{"type": "<|im_end|>"}],
+        [{"role": "<|im_end|>"}],
+        [{"<|im_end|>": 1}],
+        [{"text": ("<|im_end|>",)}],
+        ({"text": "<|im_end|>"},),
+    ],
+)
+def test_special_text_of_documents_is_cut(documents: Any) -> None:
+    pieces = render(CHATML, user("hi"), SPECIAL, documents=documents)
     assert sum(piece.count("<|im_end|>") for piece in pieces) == 1
 
 

@@ -22,6 +22,14 @@ class Leaf:
         return Not(self)
 
 
+class Compound(Leaf):
+    """A leaf whose negation is no leaf."""
+
+    def opposite(self) -> Leaf | None:
+        """Return nothing."""
+        return None
+
+
 @dataclass(frozen=True)
 class Not(Leaf):
     """A leaf that does not hold."""
@@ -103,6 +111,12 @@ def negate(formula: Formula) -> Formula:
     return formula.negation()
 
 
+def outside(leaf: Callable[[int, int | None], Leaf], low: int, high: int | None) -> Formula:
+    """Return the formula of the numbers below and above a range, of a leaf that takes a range."""
+    below = [leaf(0, low - 1)] if low > 0 else []
+    return disj([*below, *([] if high is None else [leaf(high + 1, None)])])
+
+
 def disj(formulas: Iterable[Formula]) -> Formula:
     """Join formulas by "or"."""
     items = dict.fromkeys(_flat(formulas, Or))
@@ -114,17 +128,18 @@ def disj(formulas: Iterable[Formula]) -> Formula:
 def conj(formulas: Iterable[Formula]) -> Formula:
     """Join formulas by "and"; what the leaves among them decide is taken out of the rest."""
     items = dict.fromkeys(_flat(formulas, And))
-    while True:
-        if FALSE in items:
-            return FALSE
+    while FALSE not in items:
         leaves = {item for item in items if isinstance(item, Leaf)}
         wrong = {opposite for leaf in leaves if (opposite := leaf.opposite()) is not None}
         if not wrong.isdisjoint(leaves):
-            return FALSE
-        simpler = dict.fromkeys(_flat((_without(item, wrong) for item in items if not _implied(item, leaves)), And))
+            break
+        simpler = items
+        if len(leaves) < len(items):
+            simpler = dict.fromkeys(_flat((_without(item, wrong) for item in items if not _implied(item, leaves)), And))
         if simpler == items:
             return next(iter(items)) if len(items) == 1 else And(tuple(items))
         items = simpler
+    return FALSE
 
 
 def _flat(formulas: Iterable[Formula], kind: type[F]) -> Iterator[Formula]:

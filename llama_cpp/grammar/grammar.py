@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import check_text
 from ..errors import ValidationError
+from .matching import byte_tokenizer
 from .report import Report
-from .schema import check_instance, compile_schema, schema_of
+from .schema import NOTHING, check_instance, compile_schema, schema_of
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher, LLTokenizer
+    from llguidance import LLMatcher
 
 
 @dataclass(frozen=True)
@@ -194,13 +195,16 @@ class LlamaGrammar:
             from . import gbnf
 
             return Explanation(*gbnf.parse(self.gbnf, self.root).explain(text))
-        matcher, tokens = _byte_matcher(self.llguidance or ""), list(data)
+        matcher, tokens = _byte_matcher(self.llguidance or "").deep_copy(), list(data)
         n_taken = matcher.try_consume_tokens(tokens)
+        if "TooComplex" in matcher.stop_reason():
+            raise ValidationError(f"the grammar is too complex for llguidance: {matcher.get_error()}")
         if n_taken < len(tokens):
             offset = len(data[:n_taken].decode("utf-8", "ignore"))
-            return Explanation(False, offset, f"{text[offset : offset + 1]!r} can't stand at offset {offset}")
+            wrong = f"{text[offset : offset + 1]!r} can't stand at offset {offset}"
+            return Explanation(False, offset, f"{wrong}: {_allowed(matcher)}")
         if not matcher.is_accepting():
-            return Explanation(False, len(text), "the text ends too early")
+            return Explanation(False, len(text), f"the text ends too early: {_allowed(matcher)}")
         failure = self.check(text)
         return Explanation(failure is None, len(text), failure or "the text is in the language")
 
@@ -229,24 +233,30 @@ class LlamaGrammar:
         return f"<LlamaGrammar {source if len(source) <= 60 else source[:57] + '...'!r}>"
 
 
-@functools.cache
-def _byte_tokenizer() -> LLTokenizer:
-    """Return a tokenizer whose tokens are the bytes."""
-    from llguidance import LLTokenizer
-
-    return LLTokenizer("byte")
-
-
 def _checked(grammar: str, what: str) -> str:
     from llguidance import LLMatcher
 
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, _byte_tokenizer())
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
     if is_error:
         raise ValidationError(f"llguidance refuses {what}: {messages[0]}")
     return grammar
 
 
+@functools.lru_cache(32)
 def _byte_matcher(grammar: str) -> LLMatcher:
+    """Return a matcher at the beginning of a text, to be copied."""
     from llguidance import LLMatcher
 
-    return LLMatcher(_byte_tokenizer(), grammar, log_level=0)
+    matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
+    if matcher.is_error() and grammar != NOTHING:
+        raise ValidationError(f"llguidance refuses the grammar: {matcher.get_error()}")
+    return matcher
+
+
+def _allowed(matcher: LLMatcher) -> str:
+    """Tell what may come next, in words."""
+    mask = int.from_bytes(matcher.compute_bitmask(), "little")
+    allowed = [chr(byte) for byte in range(0x21, 0x7F) if mask >> byte & 1]
+    if not allowed:
+        return "nothing that can be shown may stand there"
+    return f"{' '.join(allowed[:20])}{' and others' if len(allowed) > 20 else ''} may stand there"

@@ -60,16 +60,10 @@ _REWRITTEN = frozenset(
         "$dynamicRef",
     }
 )
-# The first ones decide most; properties are written in the order of "properties", required ones that it lacks last.
-_ORDER = {
-    "type": 0,
-    "const": 0,
-    "enum": 0,
-    "properties": 1,
-    "required": 3,
-    "unevaluatedItems": 4,
-    "unevaluatedProperties": 4,
-}
+_PARTS = frozenset({"else", "maxContains", "minContains", "then"})  # of other keywords
+# The first ones decide most. Objects are written in the order of "properties", what it lacks comes last.
+_ORDER = {"type": 0, "const": 0, "enum": 0, "properties": 1, "required": 3}
+_ORDER |= {"unevaluatedItems": 4, "unevaluatedProperties": 4}
 
 
 @dataclass(frozen=True)
@@ -128,12 +122,7 @@ class Schemas:
         self.strict = strict
         self.report: dict[tuple[str, str], Status] = {}
         self.satisfiable: Callable[[Formula, Kind], bool] = lambda formula, kind: True
-        self._known = frozenset(validator.VALIDATORS) & frozenset(_KEYWORDS) | {
-            "then",
-            "else",
-            "minContains",
-            "maxContains",
-        }
+        self._known = {*(validator.VALIDATORS.keys() & _KEYWORDS.keys()), *_PARTS}
         self._legacy = "dependencies" in validator.VALIDATORS
         self._dialect = validator.META_SCHEMA["$schema"].rstrip("#")
         self._specification = specification_with(self._dialect)
@@ -142,6 +131,7 @@ class Schemas:
         self._dynamic = '"$dynamicAnchor"' in json.dumps(root) or "json-schema.org" in json.dumps(root)
         self._subschemas: list[Subschema] = []
         self._numbers: dict[Any, int] = {}
+        self._texts: dict[int, str] = {}
         self._formulas: dict[tuple[int, Kind], Formula] = {}
         self._running: set[tuple[int, Kind]] = set()
         self._origins: dict[Leaf, tuple[str, str]] = {}
@@ -158,11 +148,18 @@ class Schemas:
         elif "$id" in contents:
             resolver = resolver.in_subresource(self._specification.create_resource(contents))
         scope = tuple(dict.fromkeys(uri for uri, _ in resolver.dynamic_scope())) if self._dynamic else ()
-        key = (json.dumps(contents), resolver._base_uri, scope)
+        key = (self._text(contents), resolver._base_uri, scope)
         if key not in self._numbers:
             self._numbers[key] = len(self._subschemas)
             self._subschemas.append(Subschema(contents, resolver, pointer))
         return Literal(self._numbers[key])
+
+    def _text(self, contents: Any) -> str:
+        if id(contents) not in self._pointers:
+            return json.dumps(contents)
+        if id(contents) not in self._texts:  # a part of the root, which stays where it is
+            self._texts[id(contents)] = json.dumps(contents)
+        return self._texts[id(contents)]
 
     def child(self, parent: Subschema, contents: Any, *steps: str | int) -> Literal:
         """Return the literal of a schema inside of another one."""
@@ -244,14 +241,15 @@ class Schemas:
 
     def _positive(self, number: int, kind: Kind) -> Formula:
         key = (number, kind)
+        contents = self._subschemas[number].contents
+        if contents is False or (isinstance(contents, Mapping) and self._excludes(contents, kind)):
+            return FALSE
         if key not in self._formulas:
             with self._once(key):
                 schema = self._subschemas[number]
                 keywords = self._keywords(schema.contents) if isinstance(schema.contents, Mapping) else []
-                if schema.contents is False:
-                    formula: Formula = FALSE
-                elif {"unevaluatedItems", "unevaluatedProperties"}.isdisjoint(keywords):
-                    formula = self._all_keywords(schema, keywords, kind)
+                if {"unevaluatedItems", "unevaluatedProperties"}.isdisjoint(keywords):
+                    formula: Formula = self._all_keywords(schema, keywords, kind)
                 else:
                     formula = self._with_unevaluated(number, kind)
                 self._formulas[key] = formula
@@ -264,6 +262,13 @@ class Schemas:
             if formulas[-1] == FALSE:
                 return FALSE
         return conj(formulas)
+
+    def _excludes(self, contents: Mapping[str, Any], kind: Kind) -> bool:
+        """Tell whether a schema has a type that values of a kind have not, which is so most of the time."""
+        name = contents.get("type")
+        if not isinstance(name, str) or (self._legacy and "$ref" in contents):
+            return False
+        return kind != {"boolean": kind if kind in ("true", "false") else "", "integer": "number"}.get(name, name)
 
     def _with_unevaluated(self, number: int, kind: Kind) -> Formula:
         try:
@@ -495,7 +500,7 @@ class Schemas:
     def _dependent_required(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "object":
             return TRUE
-        return conj(disj([Has(name, False), conj(map(Has, names))]) for name, names in value.items())
+        return conj(disj([conj(map(Has, [*names, name])), Has(name, False)]) for name, names in value.items())
 
     def _dependent_schemas(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "object":

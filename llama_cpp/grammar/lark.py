@@ -6,22 +6,26 @@ generation must not be led to a place where it can't go on.
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from . import numeric, strings
-from .formula import FALSE, And, Endless, Formula, TooLarge, Unsupported, alternatives, conj, negate
+from .formula import FALSE, And, Endless, Formula, Not, TooLarge, Unsupported, alternatives, conj, leaves_of, negate
+from .matching import empty_terminals
+from .numeric import Integer
 from .shapes import MAX_STATES, ArrayShape, Conjunction, Node, ObjectShape, Shapes, listed_strings
-from .strings import STRING, Format, Texts
+from .strings import Format, Pattern, Texts
 from .structure import Literal, Unique
 
-MAX_RULES = 20_000
+MAX_RULES = 8000
 MAX_REPEAT = 1_000_000  # nobody writes longer arrays
 MAX_DOMAIN = 62  # llguidance's parameters of rules have 64 bits
 
-WHITESPACE = r"[\x20\x0A\x0D\x09]+"  # as llguidance writes it: equal ones are one, in rules of its own too
+WHITESPACE = r"[ \t\n\r]{0,200}"  # no more, lest a model writes blanks for ever
+# Blanks belong to the tokens that they stand beside: what llguidance ignores, it takes any number of times.
+_BEFORE = frozenset({'","', '":"', '"]"', '"}"'})
+_AFTER = frozenset({'","', '":"', '"["', '"{"'})
 
 
 class Repeat(NamedTuple):
@@ -41,18 +45,6 @@ Symbol = str | Repeat
 Alternative = tuple[Symbol, ...]
 
 
-def byte_tokenizer() -> Any:
-    """Return a tokenizer whose tokens are the bytes."""
-    return _byte_tokenizer()
-
-
-@functools.cache
-def _byte_tokenizer() -> Any:
-    from llguidance import LLTokenizer
-
-    return LLTokenizer("byte")
-
-
 class Grammar:
     """Collects the rules that write what satisfies a conjunction of schemas.
 
@@ -63,14 +55,16 @@ class Grammar:
 
     def __init__(self, shapes: Shapes, whitespace: str | None) -> None:
         self._shapes = shapes
-        self._whitespace = WHITESPACE if whitespace is None else whitespace
-        self._options: dict[str, dict[str, Any]] = {"x-guidance": {"whitespace_flexible": bool(self._whitespace)}}
-        if whitespace:
-            self._options["x-guidance"]["whitespace_pattern"] = whitespace
+        blanks = WHITESPACE if whitespace is None else whitespace
+        self._spaced = {}
+        for token in sorted(_BEFORE | _AFTER):
+            before, after = (_optional_regex(blanks, token in some) for some in (_BEFORE, _AFTER))
+            self._spaced[token] = f"/{before}\\{token[1]}{after}/"
         self._rules: dict[str, list[Alternative]] = {}
         self._conditions: dict[tuple[str, Alternative], int] = {}
         self._parametric: set[str] = set()
         self._terminals: dict[str, str] = {}
+        self._doubtful: dict[str, str] = {}
         self._nodes: dict[Conjunction, str] = {}
         self._waiting: list[tuple[str, Conjunction]] = []
 
@@ -83,8 +77,7 @@ class Grammar:
         rules = self._without_dead_ends()
         if first not in rules:
             return None
-        lines = [f"%ignore /{self._whitespace}/"] if self._whitespace else []
-        lines += [f"start: {first}", *self._lines(rules, first)]
+        lines = [f"start: {first}", *self._lines(rules, first)]
         used = {symbol for rule in rules.values() for one in rule for symbol in one}
         lines += [f"{name}: {text}" for text, name in self._terminals.items() if name in used]
         return "\n".join(lines)
@@ -124,17 +117,22 @@ class Grammar:
         self._rules.setdefault(name, list(alternatives))
         return name
 
-    def _terminal(self, text: str) -> str:
+    def _terminal(self, text: str, doubtful: bool = False) -> str:
+        """Return the name of a terminal, which may be empty if it is doubtful; a rule of llguidance's has none."""
         if text.startswith("%json "):
             return text
-        return self._terminals.setdefault(text, f"T{len(self._terminals)}")
+        name = self._terminals.setdefault(text, f"T{len(self._terminals)}")
+        if doubtful and "&" in text:
+            self._doubtful[name] = text
+        return name
 
     def _alternatives(self, node: Node) -> Iterator[Alternative]:
         for kind in node.constants:
             yield (f'"{kind}"',)
         for term in node.numbers:
-            for text in numeric.alternatives_of(term, self._options):
-                yield (self._terminal(text),)
+            doubtful = any(isinstance(leaf, Not) and leaf.leaf == Integer() for leaf in term)
+            for text in numeric.alternatives_of(term):
+                yield (self._terminal(text, doubtful),)
         if node.strings != FALSE:
             yield (self._string(node.strings),)
         for array in node.arrays:
@@ -143,10 +141,12 @@ class Grammar:
             yield ('"{"', self._object(shape), '"}"')
 
     def _string(self, formula: Formula) -> str:
-        texts = listed_strings(formula.items) if isinstance(formula, And) else None  # type: ignore[arg-type]
-        if texts is not None and not any(isinstance(leaf, Format) for leaf in formula.items):  # type: ignore[union-attr]
-            formula = Texts(texts)
-        return self._terminal(strings.terminal(formula))
+        texts = (
+            next((one.texts for one in formula.items if isinstance(one, Texts)), ()) if isinstance(formula, And) else ()
+        )
+        if texts and not any(isinstance(leaf, Format) for leaf in leaves_of(formula)):
+            formula = Texts(tuple(text for text in texts if strings.fits(formula, text)))
+        return self._terminal(strings.terminal(formula), _has_pattern(formula))
 
     # -- arrays --------------------------------------------------------------------------------------------------------
 
@@ -296,20 +296,27 @@ class Grammar:
         if len(shape.names) * cap > MAX_RULES:
             raise TooLarge
         name = f"members{len(self._rules)}_"
-        rest = self._pairs(shape.rest, shape.known, name)
-        last = self._pairs(shape.last, shape.known, f"{name}last_")
-        for count in range(cap + 1):
-            self._rules[f"{name}{len(shape.names)}_{count}"] = list(self._others(shape, count, rest, last, counting))
-        for index, (key, required, literals) in reversed(list(enumerate(shape.names))):
+        counts = {0}
+        for index, (key, required, literals) in enumerate(shape.names):
             pair = (self._terminal(f"/{strings.literal(key)}/"), '":"', self._node(literals))
-            for count in range(cap + 1):
+            after = set()
+            for count in counts:
                 options: list[Alternative] = []
                 if shape.high is None or count < shape.high:
                     comma = ('","',) if count else ()
-                    options.append((*comma, *pair, f"{name}{index + 1}_{min(count + 1, cap)}"))
+                    more = min(count + 1, cap)
+                    options.append((*comma, *pair, f"{name}{index + 1}_{more}"))
+                    after.add(more)
                 if not required:
                     options.append((f"{name}{index + 1}_{count}",))
+                    after.add(count)
                 self._rules[f"{name}{index}_{count}"] = options
+            counts = after
+        rest = self._pairs(shape.rest, shape.known, name)
+        last = self._pairs(shape.last, shape.known, f"{name}last_")
+        for count in counts:
+            options = list(self._others(shape, count, rest, last, counting))
+            self._rules[f"{name}{len(shape.names)}_{count}"] = options
         return f"{name}0_0"
 
     def _pairs(self, cells: Iterable[tuple[Formula, Conjunction]], known: tuple[str, ...], name: str) -> str | None:
@@ -317,7 +324,7 @@ class Grammar:
         options: list[Alternative] = []
         for names, literals in cells:
             key = conj([names, *([negate(Texts(known))] if known else [])])
-            options.append((self._terminal(strings.terminal(key)), '":"', self._node(literals)))
+            options.append((self._terminal(strings.terminal(key), _has_pattern(key)), '":"', self._node(literals)))
         return self._rule(f"{name}pair", *options) if options else None
 
     def _others(
@@ -349,15 +356,15 @@ class Grammar:
 
     def _without_dead_ends(self) -> dict[str, list[Alternative]]:
         """Return the rules that something can be derived from, without the alternatives that lead nowhere."""
-        empty = self._empty_terminals()
+        empty = empty_terminals(self._doubtful)
         users: dict[str, list[tuple[str, int]]] = {}
         missing: dict[tuple[str, int], int] = {}
         ready: list[str] = []
         alive: set[str] = set()
 
         def needs(alternative: Alternative) -> set[str]:
-            symbols = (one.symbol if isinstance(one, Repeat) else one for one in alternative if not _optional(one))
-            return {rule for symbol in symbols if (rule := symbol.split("::")[0]) in self._rules or rule in empty}
+            names = (_plain(one) for one in alternative if not _optional(one))
+            return {name for name in names if name in self._rules or name in empty}
 
         for name, rule in self._rules.items():
             for index, alternative in enumerate(rule):
@@ -377,22 +384,13 @@ class Grammar:
                         ready.append(user[0])
         return {
             name: [
-                tuple(
-                    one
-                    for one in alternative
-                    if not (isinstance(one, Repeat) and _optional(one)) or one.symbol in alive
-                )
+                tuple(one for one in alternative if not _optional(one) or _plain(one) in alive)
                 for index, alternative in enumerate(rule)
                 if missing[name, index] == 0
             ]
             for name, rule in self._rules.items()
             if name in alive
         }
-
-    def _empty_terminals(self) -> set[str]:
-        """Return the terminals that no text matches."""
-        doubtful = {name: text for text, name in self._terminals.items() if "&" in text and text != STRING}
-        return empty_terminals(doubtful)
 
     def _lines(self, rules: dict[str, list[Alternative]], first: str) -> Iterator[str]:
         """Yield the rules that are used; those with a parameter say so."""
@@ -401,34 +399,29 @@ class Grammar:
             name = waiting.pop()
             options = []
             for alternative in rules[name]:
-                text = " ".join(map(str, alternative)) or '""'
+                text = " ".join(self._spaced.get(str(one), str(one)) for one in alternative) or '""'
                 bit = self._conditions.get((name, alternative))
                 options.append(text if bit is None else f"{text} %if bit_clear({bit})")
                 for one in alternative:
-                    rule = (one.symbol if isinstance(one, Repeat) else one).split("::")[0]
+                    rule = _plain(one)
                     if rule in rules and rule not in seen:
                         seen.add(rule)
                         waiting.append(rule)
             yield f"{name}{'::_' if name in self._parametric else ''}: {' | '.join(options)}"
 
 
+def _optional_regex(pattern: str, wanted: bool) -> str:
+    return f"(?:{pattern})?" if pattern and wanted else ""
+
+
+def _has_pattern(formula: Formula) -> bool:
+    return any(isinstance(leaf, (Pattern, Format)) for leaf in leaves_of(formula))
+
+
+def _plain(symbol: Symbol) -> str:
+    """Return the name of a rule or terminal in a symbol."""
+    return (symbol.symbol if isinstance(symbol, Repeat) else symbol).split("::")[0]
+
+
 def _optional(symbol: Symbol) -> bool:
     return isinstance(symbol, Repeat) and symbol.low == 0
-
-
-def empty_terminals(terminals: dict[str, str]) -> set[str]:
-    """Return those of some terminals that no text matches."""
-    if not terminals:
-        return set()
-    from llguidance import LLMatcher
-
-    lines = ["start: " + " | ".join(f'"{name}:" {name}' for name in terminals)]
-    lines += [f"{name}: {text}" for name, text in terminals.items()]
-    matcher = LLMatcher(byte_tokenizer(), LLMatcher.grammar_from_lark("\n".join(lines)), log_level=0)
-    empty = set()
-    for name in terminals:
-        attempt = matcher.deep_copy()  # one that has come to a dead end stays there
-        attempt.try_consume_tokens(list(f"{name}:".encode()))
-        if not (attempt.is_accepting() or any(attempt.compute_bitmask())):
-            empty.add(name)
-    return empty

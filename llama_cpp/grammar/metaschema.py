@@ -30,17 +30,9 @@ def is_well_formed(schema: Any, validator: Any) -> bool:
                 if not checks[keyword](value):
                     return False
                 waiting += value.values() if keyword in _NAMED else value if keyword in _SEVERAL else ()
-            elif keyword in _UNSURE or not isinstance(keyword, str) or not _is_json(value):
+            elif keyword in _UNSURE or not isinstance(keyword, str):
                 return False
     return True
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, float):
-        return value - value == 0  # neither infinite nor NaN
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_json(inner) for name, inner in value.items())
-    return all(map(_is_json, value)) if isinstance(value, list) else value is None or isinstance(value, (str, int))
 
 
 def _is_text(value: Any) -> bool:
@@ -48,7 +40,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_json(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_count(value: Any) -> bool:
@@ -92,11 +84,9 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("$defs", "definitions", "dependentSchemas", "properties"), _is_mapping),
     **dict.fromkeys(("allOf", "anyOf", "oneOf", "prefixItems"), _is_list),
     "$id": lambda value: _is_text(value) and "#" not in value,
-    "const": _is_json,
-    "default": _is_json,
     "dependentRequired": lambda value: _is_mapping(value) and all(map(_are_texts, value.values())),
-    "enum": lambda value: isinstance(value, list) and _is_json(value),
-    "examples": lambda value: isinstance(value, list) and _is_json(value),
+    "enum": lambda value: isinstance(value, list),
+    "examples": lambda value: isinstance(value, list),
     "items": lambda value: False,  # of draft 2020-12 it is one schema
     "multipleOf": lambda value: _is_number(value) and value > 0,
     "pattern": lambda value: _is_text(value) and _is_pattern(value),

@@ -181,7 +181,7 @@ def _multiples(term: Term) -> list[Any] | None:
     return [int(value) if value.denominator == 1 else float(value) for value in exact]
 
 
-def alternatives_of(term: Term, json_options: dict[str, Any]) -> list[str]:
+def alternatives_of(term: Term) -> list[str]:
     """Return what a rule of the numbers that satisfy a term consists of.
 
     Raises:
@@ -192,7 +192,7 @@ def alternatives_of(term: Term, json_options: dict[str, Any]) -> list[str]:
         return [Numbers(values).terminal()] if values else []
     multiples = [leaf for leaf in term if isinstance(leaf, Multiple)]
     if multiples:
-        return [_integer_multiples(term, multiples, json_options)]
+        return [_integer_multiples(term, multiples)]
     negated = [leaf.leaf for leaf in term if isinstance(leaf, Not) and isinstance(leaf.leaf, Multiple)]
     if negated:
         raise Unsupported(negated[0], "the numbers that are no multiple can't be told from their digits")
@@ -208,7 +208,7 @@ def _terminal(leaf: Any) -> str:
     return f"~({inner.terminal()})" if isinstance(leaf, Not) else str(inner.terminal())
 
 
-def _integer_multiples(term: Term, multiples: list[Multiple], json_options: dict[str, Any]) -> str:
+def _integer_multiples(term: Term, multiples: list[Multiple]) -> str:
     """Return llguidance's own rule of integers, the only one that can divide."""
     bounds = [leaf for leaf in term if isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, Above)]
     if not {Integer(), *multiples, *bounds}.issuperset(term):
@@ -220,5 +220,6 @@ def _integer_multiples(term: Term, multiples: list[Multiple], json_options: dict
         raise Unsupported(multiples[0], "multiples of a fraction are a matter of rounding")
     first = -limit if lowest is None else math.floor(lowest.bound) + 1 if lowest.excluded else math.ceil(lowest.bound)
     last = limit if highest is None else math.floor(highest.bound) if highest.excluded else math.ceil(highest.bound) - 1
-    schema = {"type": "integer", "multipleOf": math.lcm(*map(int, divisors)), **json_options}
-    return "%json " + json.dumps({**schema, "minimum": max(first, -limit), "maximum": min(last, limit)})
+    schema = {"type": "integer", "multipleOf": math.lcm(*map(int, divisors))}
+    schema |= {"minimum": max(first, -limit), "maximum": min(last, limit)}
+    return "%json " + json.dumps(schema | {"x-guidance": {"whitespace_flexible": False}})

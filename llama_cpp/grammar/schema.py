@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import UnsupportedSchemaError, ValidationError
+from .matching import byte_tokenizer, empty_terminals
 from .metaschema import is_well_formed
 from .report import Report
 
@@ -21,7 +22,8 @@ _DRAFTS = {
     "https://json-schema.org/draft/2020-12/schema": "Draft202012Validator",
     "http://json-schema.org/draft-07/schema": "Draft7Validator",
 }
-_NOTHING = "start: NOTHING\nNOTHING: /a/ & /b/"
+NOTHING = "start: NOTHING\nNOTHING: /a/ & /b/"  # for schemas that no document satisfies
+LARGE = 100_000  # characters of a grammar that llguidance may refuse
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,6 @@ def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: boo
         ValidationError: if it is no valid schema, or the whitespace is something else.
         UnsupportedSchemaError: for what can't be enforced.
     """
-    from llguidance import LLMatcher
-
     from .keywords import Schemas
     from .lark import Grammar
     from .shapes import Shapes
@@ -64,9 +64,20 @@ def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: boo
         text = Grammar(Shapes(schemas), whitespace).text([schemas.root])
     except RecursionError:
         raise UnsupportedSchemaError("this schema can't be enforced: its parts are nested too deeply") from None
+    grammar = NOTHING if text is None else text
+    if len(grammar) > LARGE:
+        _check_size(grammar)
     report = tuple(Report(keyword, pointer, status) for (keyword, pointer), status in schemas.report.items())
     exact = all(entry.status != "checked afterwards" for entry in report)
-    return CompiledSchema(LLMatcher.grammar_from_lark(_NOTHING if text is None else text), exact, report)
+    return CompiledSchema(grammar, exact, report)
+
+
+def _check_size(grammar: str) -> None:
+    from llguidance import LLMatcher
+
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
+    if is_error:
+        raise UnsupportedSchemaError(f"this schema can't be enforced: {' '.join(messages[0].split())[:300]}")
 
 
 def check_schema(schema: Schema) -> None:
@@ -78,11 +89,10 @@ def check_schema(schema: Schema) -> None:
     import jsonschema
 
     kind = _validator_class(schema)
-    if is_well_formed(schema, kind):
-        return
     try:
-        kind.check_schema(schema)
-        json.dumps(schema, allow_nan=False)
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()  # neither NaN nor lone surrogates
+        if not is_well_formed(schema, kind):
+            kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         pointer = "".join(f"/{_escape(str(step))}" for step in error.absolute_path)
         raise ValidationError(f"this is no valid JSON Schema: at {pointer or 'its top'}: {error.message}") from None
@@ -124,8 +134,6 @@ def _check_whitespace(whitespace: str | None) -> None:
         ValidationError: if it does, or is no pattern.
     """
     from llguidance import LLMatcher
-
-    from .lark import byte_tokenizer, empty_terminals
 
     if not whitespace:
         return

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import numeric
+from . import numeric, strings
 from .formula import (
     FALSE,
     TRUE,
@@ -23,12 +23,12 @@ from .formula import (
     Or,
     Term,
     TooLarge,
+    Unknown,
     Unsupported,
     absorbed,
     alternatives,
     conj,
     disj,
-    holds,
     leaves_of,
     negate,
     without,
@@ -37,8 +37,8 @@ from .keywords import KINDS, Kind, Schemas
 from .strings import Format, Length, Texts
 from .structure import Contains, Count, Has, Item, Literal, Properties, Property, Rest, Size, SomeProperty, Unique
 
-MAX_STEPS = 1000  # conjunctions that one formula may lead to
-MAX_WORK = 20_000  # and all of them
+MAX_STEPS = 500  # conjunctions that one formula may lead to
+MAX_WORK = 5000  # and all of them
 MAX_CELLS = 64  # kinds of property names that one object may tell apart
 MAX_STATES = 400  # of an array whose items are counted
 
@@ -114,6 +114,7 @@ class Shapes:
         schemas.satisfiable = self.satisfiable
         self.ignored: set[Leaf] = set()
         self._empty: dict[Conjunction, bool] = {}
+        self._objects_made: dict[Any, list[ObjectShape]] = {}
         self._formulas: dict[tuple[Conjunction, Kind], Formula] = {}
         self._work = 0
 
@@ -125,7 +126,7 @@ class Shapes:
             if formula == FALSE:
                 continue
             if kind == "string":
-                node.strings = formula
+                node.strings = formula if self.satisfiable(formula, kind) else FALSE
             elif kind == "number":
                 node.numbers = absorbed(self._terms(formula, kind))
             elif kind == "array":
@@ -140,7 +141,8 @@ class Shapes:
 
     def _formula(self, literals: Conjunction, kind: Kind) -> Formula:
         if (literals, kind) not in self._formulas:
-            formula = conj(self.schemas.formula(literal, kind) for literal in sorted(literals))
+            formulas = [self.schemas.formula(literal, kind) for literal in sorted(literals)]
+            formula = formulas[0] if len(formulas) == 1 else conj(formulas)
             self._formulas[literals, kind] = without(formula, self.ignored) if self.ignored else formula
         return self._formulas[literals, kind]
 
@@ -165,6 +167,8 @@ class Shapes:
 
     def empty(self, literals: Conjunction) -> bool:
         """Tell whether no value satisfies a conjunction; True is certain."""
+        if len(literals) < 2:  # what is wrong with a schema alone is a dead end of the grammar, and found there
+            return any(self.schemas.is_true(literal.negated()) for literal in literals)
         if literals not in self._empty:
             self._empty[literals] = False  # it may contain itself: of that, nothing is certain
             with contextlib.suppress(Endless):  # it is asked about while its formula is made
@@ -234,13 +238,14 @@ class Shapes:
         names = list(dict.fromkeys([*_names(term), *more]))
         some = next((leaf for leaf in term if isinstance(leaf, SomeProperty)), None)
         if some is None:
-            shape = self._object(term, names, last)
-            if shape is not None:
-                yield shape
+            key = (term, tuple(names), last)
+            if key not in self._objects_made:
+                self._objects_made[key] = self._object(term, names, last)
+            yield from self._objects_made[key]
             return
         self._count_work()
         rest = tuple(leaf for leaf in term if leaf != some)
-        places = [name for name in names if _has_name(some.names, name)]
+        places = [name for name in names if strings.fits(some.names, name)]
         if self.schemas.is_true(some.schema) and any(Has(name) in term for name in places):
             yield from self._objects(rest, names, last)
             return
@@ -255,10 +260,11 @@ class Shapes:
     def _property(self, term: Term, name: str) -> Conjunction:
         """Return what a property satisfies."""
         own = [leaf.schema for leaf in term if isinstance(leaf, Property) and leaf.name == name]
-        own += [leaf.schema for leaf in term if isinstance(leaf, Properties) and _has_name(leaf.names, name)]
+        own += [leaf.schema for leaf in term if isinstance(leaf, Properties) and strings.fits(leaf.names, name)]
         return self.conjunction(own)
 
-    def _object(self, term: Term, known: list[str], last: SomeProperty | None) -> ObjectShape | None:
+    def _object(self, term: Term, known: list[str], last: SomeProperty | None) -> list[ObjectShape]:
+        """Return the shape of a term, if there is one."""
         required = {leaf.name for leaf in term if isinstance(leaf, Has) and leaf.present}
         absent = {leaf.name for leaf in term if isinstance(leaf, Has) and not leaf.present}
         classes = [leaf for leaf in term if isinstance(leaf, Properties)]
@@ -268,25 +274,25 @@ class Shapes:
             if name not in absent and not self.empty(value):
                 names.append((name, name in required, value))
             elif name in required:
-                return None
+                return []
         cells = self._cells([(_elsewhere(one.names), one.schema) for one in classes])
         final = []
         if last is not None:
             final = self._cells([(_elsewhere(last.names), last.schema)], cells, only=True)
             if not final:
-                return None
+                return []
         counts = [leaf for leaf in term if isinstance(leaf, Count)]
         low = max((count.low for count in counts), default=0)
         high = min((count.high for count in counts if count.high is not None), default=None)
         if high is not None and (high < low or high < len(required) + bool(final)):
-            return None
+            return []
         if low > len(names) + bool(cells):
             if cells:
                 raise Unsupported(
                     next(count for count in counts if count.low == low), "nothing keeps free names from being equal"
                 )
-            return None
-        return ObjectShape(tuple(names), tuple(cells), tuple(final), tuple(known), low, high)
+            return []
+        return [ObjectShape(tuple(names), tuple(cells), tuple(final), tuple(known), low, high)]
 
     def _cells(
         self,
@@ -320,10 +326,6 @@ def _names(leaves: Iterable[Leaf]) -> list[str]:
         elif isinstance(leaf, (Properties, SomeProperty)):
             names += [name for one in leaves_of(leaf.names) if isinstance(one, Texts) for name in one.texts]
     return list(dict.fromkeys(names))
-
-
-def _has_name(names: Formula, name: str) -> bool:
-    return holds(names, lambda leaf: leaf.holds(name))
 
 
 def _elsewhere(names: Formula) -> Formula:
@@ -360,4 +362,4 @@ def listed_strings(term: Iterable[Leaf]) -> tuple[str, ...] | None:
 
 def _fits(leaf: Any, text: str) -> bool:
     plain: Any = leaf.leaf if isinstance(leaf, Not) else leaf
-    return isinstance(plain, Format) or bool(plain.holds(text)) != isinstance(leaf, Not)
+    return isinstance(plain, (Format, Unknown)) or bool(plain.holds(text)) != isinstance(leaf, Not)

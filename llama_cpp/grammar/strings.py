@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .formats import FORMATS
-from .formula import TRUE, And, Formula, Leaf, Not, Or, Unknown, Unsupported
+from .formula import TRUE, And, Compound, Formula, Leaf, Not, Or, Unknown, Unsupported, holds, outside
 
 _sre: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
 
@@ -160,15 +160,8 @@ def literal(text: str) -> str:
 # -- regular expressions -----------------------------------------------------------------------------------------------
 
 _SPACE: Ranges = (
-    (0x09, 0x0D),
-    (0x20, 0x20),
-    (0xA0, 0xA0),
-    (0x1680, 0x1680),
-    (0x2000, 0x200A),
-    (0x2028, 0x2029),
-    (0x202F, 0x202F),
-    (0x205F, 0x205F),
-    (0x3000, 0x3000),
+    *((0x09, 0x0D), (0x20, 0x20), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
+    *((0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000)),
 )
 _CATEGORIES: dict[str, Ranges] = {  # what both Python and ECMA have in them
     "DIGIT": ((0x30, 0x39),),
@@ -188,7 +181,9 @@ def _category(name: str, upper: bool) -> Ranges:
         return _CATEGORIES[plain]
     if plain == "SPACE":
         return _union(_SPACE, ((0x1C, 0x1F), (0x85, 0x85), (0xFEFF, 0xFEFF)))
-    runs = re.finditer(r"\d+" if plain == "DIGIT" else r"\w+", "".join(map(chr, range(_LAST + 1))))
+    if plain == "WORD":
+        return _union(_CATEGORIES[plain], _BMP, _ASTRAL)  # more than there are: those that there are fill a book
+    runs = re.finditer(r"\d+", "".join(map(chr, range(_LAST + 1))))
     return tuple((run.start(), run.end() - 1) for run in runs)
 
 
@@ -308,11 +303,15 @@ def _search(items: Sequence[Any], upper: bool) -> str:
 
 
 @dataclass(frozen=True)
-class Length(Leaf):
+class Length(Compound):
     """A number of characters."""
 
     low: int
     high: int | None
+
+    def negation(self) -> Formula:
+        """Return that there are fewer or more."""
+        return outside(Length, self.low, self.high)
 
     def holds(self, value: str) -> bool:
         """Tell whether a string has it."""
@@ -343,6 +342,16 @@ class Format(Leaf):
     """The syntax of a format; the terminal is a subset of it."""
 
     name: str
+
+    def holds(self, value: str) -> bool:
+        """Tell whether a string has it.
+
+        Raises:
+            Unsupported: if that is not certain.
+        """
+        if value.endswith("\n") or not re.search(FORMATS[self.name], value, re.ASCII):
+            raise Unsupported(self, f"it is not certain whether {value!r} has it")
+        return True
 
     def terminal(self, upper: bool) -> str:
         """Return the terminal of strings that have it."""
@@ -383,3 +392,12 @@ def terminal(formula: Formula, upper: bool = False) -> str:
         return f"({STRING} & ~({terminal(formula.leaf, not upper)}))"
     assert isinstance(formula, (Length, Pattern, Format, Texts))
     return formula.terminal(upper)
+
+
+def fits(formula: Formula, text: str) -> bool:
+    """Tell whether a string satisfies a formula.
+
+    Raises:
+        Unsupported: if that depends on a format, and is not certain.
+    """
+    return holds(formula, lambda leaf: bool(leaf.holds(text)))

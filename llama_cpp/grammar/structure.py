@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .formula import Formula, Leaf, Unsupported, conj, disj
+from .formula import Compound, Formula, Leaf, Unsupported, conj, disj, outside
 
 
 class Literal(NamedTuple):
@@ -19,19 +19,6 @@ class Literal(NamedTuple):
         return Literal(self.schema, not self.positive)
 
 
-def _outside(kind: type[Size] | type[Count], low: int, high: int | None) -> Formula:
-    below = [kind(0, low - 1)] if low > 0 else []
-    return disj([*below, *([] if high is None else [kind(high + 1, None)])])
-
-
-class Compound(Leaf):
-    """A leaf whose negation is no leaf."""
-
-    def opposite(self) -> Leaf | None:
-        """Return nothing."""
-        return None
-
-
 @dataclass(frozen=True)
 class Size(Compound):
     """An array has a number of items."""
@@ -41,7 +28,7 @@ class Size(Compound):
 
     def negation(self) -> Formula:
         """Return that it has fewer or more."""
-        return _outside(Size, self.low, self.high)
+        return outside(Size, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -158,4 +145,4 @@ class Count(Compound):
 
     def negation(self) -> Formula:
         """Return that it has fewer or more."""
-        return _outside(Count, self.low, self.high)
+        return outside(Count, self.low, self.high)

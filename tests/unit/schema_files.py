@@ -1,0 +1,54 @@
+"""Schemas that others wrote: fetched once, with pip, into the build folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parents[2] / "build" / "schema-files"
+SUITE = ("jsonschema", "4.26.0", "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326")
+VENDORED = ("check-jsonschema", "0.39.0", "14ce5c94871c551268ea948ffe21e9f1464dc48fb20bf9a4c13deeaaf756cf9b")
+
+
+def suite(draft: str) -> dict[str, list[Any]]:
+    """Return the cases of the JSON-Schema-Test-Suite for a draft, by file; optional ones are not among them."""
+    prefix = f"jsonschema-{SUITE[1]}/json/tests/{draft}/"
+    with tarfile.open(_fetch(*SUITE, sdist=True)) as archive:
+        names = [name for name in archive.getnames() if name.startswith(prefix) and name.count("/") == 4]
+        files = {Path(name).stem: archive.extractfile(name) for name in sorted(names) if name.endswith(".json")}
+        return {name: json.load(file) for name, file in files.items() if file is not None}
+
+
+def vendored() -> dict[str, Any]:
+    """Return schemas of real configuration files, by name."""
+    with zipfile.ZipFile(_fetch(*VENDORED, sdist=False)) as archive:
+        names = (name for name in archive.namelist() if "/vendor/" in name and name.endswith(".json"))
+        return {Path(name).stem: json.loads(archive.read(name)) for name in sorted(names)}
+
+
+def _fetch(package: str, version: str, sha256: str, *, sdist: bool) -> Path:
+    """Return the path of a distribution; pip checks its hash."""
+    pattern = f"{package.replace('-', '_')}-{version}*"
+    if not list(FOLDER.glob(pattern)):
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        requirement = FOLDER / f"{package}.txt"
+        requirement.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="ascii")
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--require-hashes",
+            "-r",
+            str(requirement),
+        ]
+        command += ["--no-binary" if sdist else "--only-binary", package, "-d", str(FOLDER)]
+        subprocess.run(command, check=True)
+    return next(FOLDER.glob(pattern))

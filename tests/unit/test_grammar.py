@@ -1,0 +1,120 @@
+"""LlamaGrammar: a value that says which texts are in a language, without a model."""
+
+from __future__ import annotations
+
+import enum
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import pydantic
+import pytest
+
+from llama_cpp import LlamaGrammar, ValidationError
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = 2
+
+
+@dataclass
+class Inner:
+    size: float
+
+
+@dataclass
+class Outer:
+    name: str
+    count: Annotated[int, "how many"]
+    kind: Literal["a", "b"]
+    inner: Inner
+    color: Color = Color.RED
+    tags: list[str] = field(default_factory=list)
+    pair: tuple[int, bool] = (0, False)
+    extra: dict[str, int] = field(default_factory=dict)
+    note: Optional[str] = None  # noqa: UP045
+    either: int | str = 0
+
+
+class Model(pydantic.BaseModel):
+    name: str
+    age: int = pydantic.Field(ge=0)
+
+
+FULL = {"name": "n", "count": 1, "kind": "a", "inner": {"size": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"),
+    [
+        (
+            Outer,
+            FULL | {"color": 2, "tags": ["x"], "pair": [1, True], "extra": {"k": 1}, "note": None},
+            FULL | {"kind": 1},
+        ),
+        (Outer, FULL | {"either": "x"}, FULL | {"unknown": 1}),
+        (Model, {"name": "n", "age": 2}, {"name": "n", "age": -1}),
+        ('{"type": "integer"}', 12, "12"),
+        (True, [1, {"a": None}], ...),
+        ({"const": {"a": [1]}}, {"a": [1]}, {"a": [2]}),
+    ],
+)
+def test_schemas_are_taken_from_many_kinds_of_objects(schema: Any, valid: Any, invalid: Any) -> None:
+    grammar = LlamaGrammar.from_json_schema(schema)
+    assert grammar.accepts(json.dumps(valid))
+    assert invalid is ... or not grammar.accepts(json.dumps(invalid))
+
+
+def test_a_dataclass_with_an_unknown_annotation_is_refused() -> None:
+    @dataclass
+    class Odd:
+        value: complex
+
+    with pytest.raises(ValidationError, match="no JSON Schema for the annotation <class 'complex'>"):
+        LlamaGrammar.from_json_schema(Odd)
+
+
+def test_choices_and_regular_expressions() -> None:
+    choices = ["yes", "no", 'a "b"\n\\é🙂\x07']
+    grammar = LlamaGrammar.from_choices(choices)
+    assert [grammar.accepts(text) for text in [*choices, "", "ye", "yesno"]] == [True] * 3 + [False] * 3
+    grammar = LlamaGrammar.from_regex(r"[0-9]{2}|a+/b")
+    assert [grammar.accepts(text) for text in ["12", "aa/b", "1", "123", "b"]] == [True, True, False, False, False]
+    for wrong in ([], "yes", ["a", ""], [1]):
+        with pytest.raises(ValidationError):
+            LlamaGrammar.from_choices(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="llguidance refuses the pattern"):
+        LlamaGrammar.from_regex("[")
+
+
+def test_explanations_name_the_place_and_what_may_stand_there() -> None:
+    grammar = LlamaGrammar.from_json_schema({"properties": {"é": {"type": "integer"}}, "type": "object"}, whitespace="")
+    wrong = grammar.explain('{"é":"x"}')
+    assert (bool(wrong), wrong.offset) == (False, 5)
+    assert wrong.reason == "'\"' can't stand at offset 5: - 0 1 2 3 4 5 6 7 8 9 may stand there"
+    early = grammar.explain('{"é":1')
+    assert (early.accepted, early.offset) == (False, 6)
+    assert early.reason.startswith("the text ends too early: , 0 1 2")
+    assert grammar.explain('{"é":1}').accepted
+    nothing = LlamaGrammar.from_json_schema(False)
+    assert not nothing.accepts("1")
+    assert not nothing.accepts("")
+
+
+def test_grammars_are_values(tmp_path: Path) -> None:
+    schema = {"type": "array", "items": {"type": "string"}}
+    grammar = LlamaGrammar.from_json_schema(schema)
+    twin = pickle.loads(pickle.dumps(grammar))
+    assert twin == grammar == LlamaGrammar.from_json_schema(dict(schema))
+    assert hash(twin) == hash(grammar)
+    assert twin.report() == grammar.report()
+    assert grammar != LlamaGrammar.from_json_schema(schema, whitespace="")
+    assert "array" in repr(grammar)
+    with pytest.raises(AttributeError):
+        grammar.root = "x"  # type: ignore[misc]
+    path = tmp_path / "g.gbnf"
+    path.write_text('root ::= "é"', encoding="utf-8")
+    assert LlamaGrammar.from_file(path) == LlamaGrammar.from_string('root ::= "é"')

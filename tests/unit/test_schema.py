@@ -1,0 +1,288 @@
+"""JSON Schema: keyword by keyword, and random schemas: what a grammar writes is valid."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llama_cpp import LlamaGrammar, UnsupportedSchemaError, ValidationError
+from llama_cpp.grammar.formats import FORMATS
+from llama_cpp.grammar.matching import byte_tokenizer
+
+TAGGED = [
+    {"type": "object", "properties": {"kind": {"const": kind}, "value": {"type": type}}, "required": ["kind", "value"]}
+    for kind, type in (("a", "string"), ("b", "integer"), ("c", "null"))
+]
+TREE = {"properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}}, "type": "object", "additionalProperties": False}
+CASES: list[tuple[Any, list[Any], list[Any]]] = [
+    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, [1, 2.5, "a"], [3, 1.5]),
+    ({"oneOf": TAGGED}, [{"kind": "a", "value": "x"}, {"kind": "b", "value": 1}], [{"kind": "a", "value": 1}]),
+    ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, [{"a": 1}, {"b": 1}, 1][:2], [{"a": 1, "b": 1}, {}, 1]),
+    (
+        {"if": {"properties": {"a": {"const": 1}}}, "then": {"required": ["b"]}, "else": {"required": ["c"]}},
+        [{"b": 2}, {"a": 1, "b": 2}, {"a": 2, "c": 0}, 5],
+        [{"a": 1}, {"a": 2}, {"a": 2, "b": 0}],
+    ),
+    ({"not": {"type": ["string", "null"]}}, [1, [], True], ["a", None]),
+    ({"not": {"enum": [1, "a", [2]]}}, [2, "b", [], [2, 2], [3]], [1, "a", [2]]),
+    ({"type": "object", "not": {"required": ["a"]}}, [{}, {"b": 1}], [{"a": 1}, 5]),
+    ({"type": "object", "dependentRequired": {"a": ["b"]}}, [{}, {"b": 1}, {"b": 1, "a": 1}], [{"a": 1}]),
+    ({"dependentSchemas": {"a": {"maxProperties": 1}}}, [{"a": 1}, {"b": 1, "c": 1}], [{"a": 1, "b": 1}]),
+    ({"propertyNames": {"pattern": "^[a-c]$"}}, [{}, {"a": 1, "c": 2}], [{"d": 1}, {"aa": 1}]),
+    (
+        {"patternProperties": {"a": {"type": "integer"}, "b": {"minimum": 5}}, "additionalProperties": False},
+        [{"a": 1, "b": 7, "ab": 5}, {"b": "x"}],
+        [{"ab": 4}, {"ab": "x"}, {"a": "x"}, {"c": 1}],
+    ),
+    ({"contains": {"const": 5}}, [[5], [1, 5, "a"], "no array"], [[], [1]]),
+    ({"contains": {"type": "string"}, "minContains": 2, "maxContains": 3}, [["a", 1, "b"]], [["a"], ["a"] * 4]),
+    ({"items": {"enum": ["a", "b", 1]}, "uniqueItems": True}, [[], ["b", 1, "a"]], [["a", "a"], [1, 1.0]]),
+    ({"items": {"type": "object"}, "uniqueItems": True, "maxItems": 1}, [[], [{}]], [[{}, {"a": 1}]]),
+    (
+        {"allOf": [{"properties": {"a": True}}], "unevaluatedProperties": False},
+        [{}, {"a": 1}],
+        [{"a": 1, "b": 1}, {"b": 1}],
+    ),
+    (
+        {"anyOf": [{"properties": {"a": {"const": 1}}, "required": ["a"]}, True], "unevaluatedProperties": False},
+        [{"a": 1}, {}],
+        [{"a": 2}],
+    ),
+    (
+        {"prefixItems": [{"type": "null"}], "unevaluatedItems": {"type": "string"}},
+        [[None, "a"], []],
+        [[None, 1], ["a"]],
+    ),
+    (TREE, [{}, {"left": {"right": {}}}], [{"left": {"up": {}}}, {"left": 1}]),
+    ({"$ref": "#/$defs/s", "maxLength": 2, "$defs": {"s": {"type": "string"}}}, ["ab", ""], ["abc", 1]),
+    ({"$defs": {"s": {"$anchor": "here", "const": 1}}, "$ref": "#here"}, [1], [2]),
+    ({"type": "integer", "multipleOf": 6, "minimum": 10, "maximum": 20}, [12, 18], [6, 24, 13]),
+    ({"allOf": [{"multipleOf": 4}, {"multipleOf": 6}], "type": "integer"}, [12, -24, 0], [4, 6, 18]),
+    ({"type": "number", "multipleOf": 0.25, "minimum": 0, "maximum": 1}, [0, 0.25, 0.75, 1], [0.3, 1.25]),
+    ({"type": "number", "exclusiveMinimum": -1.5, "maximum": 2}, [-1.4, 0, -0.0, 2, 2.0], [-1.5, 2.1, -2]),
+    ({"enum": [1, "abc", "b", None, [1]], "maxLength": 1, "items": False}, [1, "b", None], ["abc", [1], 2]),
+    ({"enum": [{"a": 1, "b": [True]}]}, [{"a": 1, "b": [True]}], [{"a": 1}, {"a": 1, "b": [1]}]),
+    ({"type": "string", "minLength": 2, "maxLength": 2}, ["é🙂", "\n\t"], ["a", "abc"]),
+    ({"type": "string", "pattern": "^(?!no)[a-z]+$"}, ["yes", "n"], ["no", "nobody", "A", ""]),
+    ({"type": "string", "not": {"pattern": "a"}}, ["", "b"], ["a", "bab"]),
+    ({"properties": {"a": False}, "minProperties": 1}, [{"b": 1}], [{"a": 1}, {}]),
+    ({"const": "a", "$comment": "no keyword", "x-mine": {"type": "null"}}, ["a"], ["b", None]),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), CASES)
+def test_keywords_mean_what_the_specification_says(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
+    grammar = LlamaGrammar.from_json_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert grammar.exact
+    for value in valid:
+        assert validator.is_valid(value)
+        assert grammar.accepts(json.dumps(value)), value
+    for value in invalid:
+        assert not validator.is_valid(value)
+        assert not grammar.accepts(json.dumps(value)), value
+
+
+@pytest.mark.parametrize(
+    ("schema", "keyword", "pointer"),
+    [
+        ({"type": "array", "uniqueItems": True}, "uniqueItems", "/uniqueItems"),
+        ({"properties": {"a/b": {"type": "number", "multipleOf": 0.01}}}, "multipleOf", "/properties/a~1b/multipleOf"),
+        ({"items": {"format": "regex"}}, "format", "/items/format"),
+        ({"not": {"format": "date"}}, "format", "/not/format"),
+        ({"pattern": r"(a)\1"}, "pattern", "/pattern"),
+        ({"type": "object", "minProperties": 2}, "minProperties", "/minProperties"),
+        ({"$ref": "https://example.com/other"}, "$ref", "/$ref"),
+        ({"$ref": "#"}, "$ref", ""),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "$schema", "/$schema"),
+    ],
+)
+def test_what_can_not_be_enforced_is_refused_by_name(schema: Any, keyword: str, pointer: str) -> None:
+    with pytest.raises(UnsupportedSchemaError) as error:
+        LlamaGrammar.from_json_schema(schema)
+    assert (error.value.keyword, error.value.pointer) == (keyword, pointer)
+
+
+def test_without_strict_it_is_checked_afterwards() -> None:
+    schema = {"type": "array", "items": {"type": "string"}, "uniqueItems": True, "oneOf": [{"minItems": 1}, False]}
+    grammar = LlamaGrammar.from_json_schema(schema, strict=False)
+    assert not grammar.exact
+    assert {entry.pointer: entry.status for entry in grammar.report()} == {
+        "/type": "enforced",
+        "/items": "enforced",
+        "/items/type": "enforced",
+        "/oneOf": "rewritten",
+        "/oneOf/0/minItems": "enforced",
+        "/uniqueItems": "checked afterwards",
+    }
+    assert grammar.accepts('["a", "b"]')
+    assert not grammar.accepts("[1]")
+    assert "non-unique" in grammar.explain('["a", "a"]').reason
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "strin"},
+        {"properties": []},
+        {"required": ["a", "a"]},
+        {"minLength": -1},
+        {"pattern": "["},
+        {"allOf": []},
+        {"items": [True]},
+        {"maximum": float("nan")},
+        [],
+        "{",
+        5,
+    ],
+)
+def test_what_is_no_schema_is_refused(schema: Any) -> None:
+    with pytest.raises(ValidationError):
+        LlamaGrammar.from_json_schema(schema)
+
+
+@pytest.mark.parametrize(("whitespace", "accepted"), [(None, "yyy"), ("", "ynn"), (" ?", "yyn")])
+def test_whitespace(whitespace: str | None, accepted: str) -> None:
+    grammar = LlamaGrammar.from_json_schema(True, whitespace=whitespace)
+    texts = ['{"a":[1,{}]}', '{"a": [1, {}]}', '{\n\t"a": [1, {}]\n}']
+    assert "".join("ny"[grammar.accepts(text)] for text in texts) == accepted
+
+
+@pytest.mark.parametrize("whitespace", ["x", "[ab]*", "[", r" |\."])
+def test_whitespace_is_nothing_else(whitespace: str) -> None:
+    with pytest.raises(ValidationError, match="whitespace"):
+        LlamaGrammar.from_json_schema(True, whitespace=whitespace)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats(name: str) -> None:
+    schema = {"type": "string", "format": name}
+    texts = write(LlamaGrammar.from_json_schema(schema), random.Random(0), 100)
+    assert len(set(texts)) > 5
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    assert all(checker.conforms(json.loads(text), name) for text in texts)
+
+
+def test_keys_can_not_be_smuggled_in() -> None:
+    grammar = LlamaGrammar.from_json_schema({"properties": {"a": {"type": "integer"}}})
+    assert grammar.accepts('{"a": 1, "b": "x"}')
+    assert not grammar.accepts('{"\\u0061": "x"}')
+    assert not grammar.accepts('{"a": 1, "a": "x"}')
+    assert not grammar.accepts('{"b": "\\ud800"}')
+
+
+def test_a_large_schema_takes_milliseconds_and_a_hopeless_one_ends() -> None:
+    many = {f"p{index}": {"type": ["string", "null"], "maxLength": 9, "title": "A" * 20} for index in range(100)}
+    LlamaGrammar.from_json_schema({"properties": many})
+    start = time.process_time()
+    assert LlamaGrammar.from_json_schema({"properties": many | {"q": True}}).accepts('{"p7": "x", "p99": null}')
+    assert time.process_time() - start < 0.2
+    branches = [{"anyOf": [{"required": [f"p{index}"]} for index in range(n, n + 12)]} for n in range(12)]
+    start = time.process_time()
+    with pytest.raises(UnsupportedSchemaError, match="too many cases"):
+        LlamaGrammar.from_json_schema({"type": "object", "allOf": branches, "not": {"oneOf": branches}})
+    assert time.process_time() - start < 10
+
+
+# -- random schemas ----------------------------------------------------------------------------------------------------
+
+names = st.sampled_from(["a", "b", "foo", "é"])
+numbers = st.sampled_from([0, 1, 2, 3, -1, 1.5, 2.0, 0.1, 7])
+counts = st.integers(0, 3)
+patterns = st.sampled_from(["^a", "b$", "^[a-z]+$", r"\d", r"^\w*$", "x|^a$", "^(?!a)", "^.{2}$", "[^a]"])
+scalars = st.sampled_from([None, True, False, 0, 1, 1.5, -2, "", "a", "b", "ab", "é", "1"])
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2), max_leaves=4
+)
+types = st.sampled_from(["array", "boolean", "integer", "null", "number", "object", "string"])
+PLAIN: dict[str, Any] = {
+    "type": types | st.lists(types, min_size=1, max_size=2, unique=True),
+    "const": values,
+    "enum": st.lists(values, min_size=1, max_size=3),
+    "minimum": numbers,
+    "maximum": numbers,
+    "exclusiveMinimum": numbers,
+    "multipleOf": st.sampled_from([1, 2, 3, 0.5, 0.1]),
+    "minLength": counts,
+    "maxLength": counts,
+    "pattern": patterns,
+    "format": st.sampled_from(["date", "ipv4", "email", "unknown"]),
+    "minItems": counts,
+    "maxItems": counts,
+    "uniqueItems": st.booleans(),
+    "minProperties": counts,
+    "maxProperties": counts,
+    "required": st.lists(names, max_size=2, unique=True),
+    "dependentRequired": st.dictionaries(names, st.lists(names, max_size=1), max_size=1),
+    "minContains": counts,
+    "maxContains": counts,
+    "$ref": st.just("#/$defs/x"),
+}
+
+
+def containing(inner: Any) -> Any:
+    several = st.lists(inner, min_size=1, max_size=2)
+    one = ["additionalProperties", "propertyNames", "items", "contains", "not", "if", "then", "else"]
+    keywords = PLAIN | dict.fromkeys([*one, "unevaluatedItems", "unevaluatedProperties"], inner)
+    keywords |= dict.fromkeys(["allOf", "anyOf", "oneOf", "prefixItems"], several)
+    keywords |= dict.fromkeys(["properties", "dependentSchemas"], st.dictionaries(names, inner, max_size=2))
+    keywords["patternProperties"] = st.dictionaries(patterns, inner, max_size=2)
+    return st.lists(st.sampled_from(sorted(keywords)), max_size=4, unique=True).flatmap(
+        lambda chosen: st.fixed_dictionaries({name: keywords[name] for name in chosen})
+    )
+
+
+schemas = containing(containing(containing(st.booleans())))
+
+
+@given(
+    schema=schemas, definition=containing(st.booleans()), instances=st.lists(values, max_size=10), seed=st.integers(0)
+)
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_no_invalid_document_of_a_random_schema_is_accepted(
+    schema: dict[str, Any], definition: Any, instances: list[Any], seed: int
+) -> None:
+    schema["$defs"] = {"x": definition}
+    try:
+        grammar = LlamaGrammar.from_json_schema(schema, whitespace="")
+    except UnsupportedSchemaError:
+        return
+    kind = jsonschema.Draft202012Validator
+    validator = kind(schema, format_checker=kind.FORMAT_CHECKER)
+    for value in instances:
+        if grammar.accepts(json.dumps(value, separators=(",", ":"))):
+            validator.validate(value)
+    for text in write(grammar, random.Random(seed), 10):
+        validator.validate(json.loads(text))
+
+
+def write(grammar: LlamaGrammar, choose: random.Random, n_texts: int) -> list[str]:
+    """Write texts that nothing but the grammar holds, byte by byte; those that do not end in time are left out."""
+    texts = (write_one(grammar, choose) for _ in range(n_texts))
+    return [text for text in texts if text is not None]
+
+
+def write_one(grammar: LlamaGrammar, choose: random.Random, n_bytes: int = 120) -> str | None:
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(byte_tokenizer(), grammar.llguidance or "", log_level=0)
+    text = bytearray()
+    while len(text) < n_bytes:
+        mask = int.from_bytes(matcher.compute_bitmask(), "little")
+        allowed = [byte for byte in range(256) if mask >> byte & 1]
+        if matcher.is_accepting() and (not allowed or choose.random() < 0.3):
+            return text.decode()
+        if not allowed:
+            assert not text, f"a dead end after {text!r}"
+            return None  # no document satisfies the schema
+        common = [byte for byte in allowed if byte in b'"]},:[{0123456789abftrue nls-.@']
+        text.append(choose.choice(common if common and choose.random() < 0.9 else allowed))
+        assert matcher.consume_token(text[-1])
+    return None

@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core import shutdown
 from ._core import system_info as print_system_info
-from .chat.template import ChatTemplate
 from .config import LlamaConfig, SamplingParams
 from .errors import (
     CancelledError,
@@ -28,12 +27,15 @@ from .errors import (
     ValidationError,
 )
 from .files import quantize, read_metadata
-from .grammar.grammar import LlamaGrammar
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
 from .lora import LoraAdapter
 from .session import Session
 from .types import GenerationResult, TextLogprobs
+
+if TYPE_CHECKING:
+    from .chat.template import ChatTemplate
+    from .grammar.grammar import LlamaGrammar
 
 __all__ = [
     "CancelledError",
@@ -67,7 +69,13 @@ __all__ = [
 ]
 
 
+# Public names whose modules are imported when they are first asked for.
+_LAZY = {"ChatTemplate": ".chat.template", "LlamaGrammar": ".grammar.grammar"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name], __name__), name)
     # Names of llama.h, which llama-cpp-python has here too; few programs need them.
     if name == "llama_cpp" or name.lower().startswith(("llama_", "ggml_", "gguf_")):
         lowlevel = importlib.import_module(".llama_cpp", __name__)

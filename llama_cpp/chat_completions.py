@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -60,13 +61,11 @@ class ChatCall:
             finish_reason="tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
         )
 
-    def chunks(
-        self, events: Generator[Event] | Iterator[Event], n: int, with_usage: bool
-    ) -> Iterator[ChatCompletionChunk]:
+    def chunks(self, events: Generator[Event], n: int, with_usage: bool) -> Iterator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
         readers = [ChunkReader(self, index) for index in range(n)]
         results: list[GenerationResult] = []
-        try:
+        with contextlib.closing(events):
             for reader in readers:
                 yield reader.first()
             for index, event in events:
@@ -77,10 +76,6 @@ class ChatCall:
                     yield from readers[index].last(event)
             if with_usage:
                 yield self.usage_chunk(results)
-        finally:
-            close = getattr(events, "close", None)
-            if close is not None:
-                close()
 
     def usage_chunk(self, results: Sequence[GenerationResult]) -> ChatCompletionChunk:
         """Make the piece that ends a stream with the counts of tokens."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import itertools
 import math
 import os
@@ -16,12 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
-from .chat.call_grammar import call_grammar
-from .chat.calls import check_tool_choice, check_tools, with_generic_tools
-from .chat.messages import check_messages, render
-from .chat.syntax import GENERIC_CALLS
-from .chat.template import CHATML, ChatTemplate
-from .chat_completions import ChatCall, ChunkReader, grammar_of_format
 from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
 from .config import (
     POOLING_TYPES,
@@ -52,10 +45,8 @@ from .engine import (
 )
 from .errors import ClosedError, LlamaError, ModelLoadError, TemplateError, ValidationError
 from .files import check_file, read_metadata
-from .grammar.grammar import LlamaGrammar
 from .lora import LoraAdapter
 from .session import Session
-from .state import SequenceState, State, check_origin, decode, encode, fingerprint, write_atomically
 from .types import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -68,11 +59,16 @@ from .types import (
 )
 
 if TYPE_CHECKING:
-    import asyncio
     from types import TracebackType
 
     from tqdm.auto import tqdm
     from typing_extensions import Self, Unpack
+
+    # Imported where they are first needed: chat, grammars and states take as long as the rest of the package.
+    from .chat.template import ChatTemplate
+    from .chat_completions import ChatCall
+    from .grammar.grammar import LlamaGrammar
+    from .state import SequenceState
 
 Prompt = str | Sequence[int]
 Stop = str | Sequence[str | int] | None
@@ -692,27 +688,18 @@ class Llama:
         Raises:
             LlamaError: as `generate` has it.
         """
-        import asyncio
-
         check_bool("stream", stream)
         if stream and (logprobs is not None or echo):
             raise ValidationError("generate_async(stream=True) takes neither logprobs nor echo")
         request = self._request(
             prompt, max_tokens, sampling, stop, seed, options, logprobs, echo, stream, reset_kv_cache=reset_kv_cache
         )
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-        def on_news(generation: Generation) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed while the generation ran
-                loop.call_soon_threadsafe(news.set)
-
-        generation = self._require_engine().watch(request, on_news)
+        news = _News()
+        generation = self._require_engine().watch(request, news)
         if stream:
             return _async_texts(generation, news)
         with generation:
-            while not generation.done:
-                await news.wait()
-                news.clear()
+            await news.until(lambda: generation.done)
             result = generation.result()
         text = (request.head or "") + result.text
         return text if logprobs is None else self._as_completion(text, result)
@@ -854,6 +841,8 @@ class Llama:
     def _check_grammar(self, grammar: LlamaGrammar | None) -> LlamaGrammar | None:
         if grammar is None:
             return None
+        from .grammar.grammar import LlamaGrammar
+
         if not isinstance(grammar, LlamaGrammar):
             raise ValidationError(f"grammar must be a LlamaGrammar, got {grammar!r}; make one with its from_* methods")
         for token in grammar.trigger_tokens:
@@ -1237,8 +1226,6 @@ class Llama:
         Calls that are awaited at the same time share batches, as far as n_seq_max allows. With stream, an asynchronous
         iterator is returned once awaited. Cancelling the task ends the generation at once.
         """
-        import asyncio
-
         check_bool("stream", stream)
         call, requests, with_usage = self._chat(
             messages,
@@ -1252,21 +1239,14 @@ class Llama:
             kwargs.pop("reset_kv_cache", True),
             kwargs,
         )
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-
-        def on_news(generation: Generation) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed while the generation ran
-                loop.call_soon_threadsafe(news.set)
-
-        generations = self._submit_all(requests, on_news)
+        news = _News()
+        generations = self._submit_all(requests, news)
         if stream:
             return _async_chunks(call, generations, news, with_usage)
         with contextlib.ExitStack() as stack:
             for generation in generations:
                 stack.enter_context(generation)
-            while not all(generation.done for generation in generations):
-                await news.wait()
-                news.clear()
+            await news.until(lambda: all(generation.done for generation in generations))
             return call.response([generation.result() for generation in generations])
 
     def _chat(
@@ -1283,6 +1263,10 @@ class Llama:
         options: Mapping[str, Any],
     ) -> tuple[ChatCall, list[Request], bool]:
         """Check a chat completion's arguments, and make its requests."""
+        from .chat.calls import check_tool_choice, check_tools
+        from .chat.messages import check_messages
+        from .chat_completions import grammar_of_format
+
         options = dict(options)
         wishes = split_options(
             {name: value for name, value in options.items() if name not in _CHAT_OPTIONS},
@@ -1334,6 +1318,10 @@ class Llama:
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], options: Mapping[str, Any]
     ) -> tuple[ChatCall, list[int]]:
         """Render messages and tokenize them."""
+        from .chat.calls import with_generic_tools
+        from .chat.messages import render
+        from .chat_completions import ChatCall
+
         template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else None)
         kwargs = dict(options.get("chat_template_kwargs") or {})
         if options.get("reasoning_effort") is not None:
@@ -1357,6 +1345,10 @@ class Llama:
         self, call: ChatCall, choice: str, tools: list[dict[str, Any]], parallel: bool | None
     ) -> LlamaGrammar:
         """Return what holds calls to the tools' names and schemas: at once, or from where one begins."""
+        from .chat.call_grammar import call_grammar
+        from .chat.syntax import GENERIC_CALLS
+        from .grammar.grammar import LlamaGrammar
+
         syntax = call.template.syntax(**call.template_kwargs)
         calls = syntax.calls or GENERIC_CALLS
         syntax = dataclasses.replace(syntax, calls=calls)
@@ -1384,6 +1376,8 @@ class Llama:
         Raises:
             TemplateError: if there is none, or it is no Jinja.
         """
+        from .chat.template import CHATML, ChatTemplate
+
         wanted = name or self._config.chat_format
         source = self._model.chat_template(wanted) if wanted else self._model.chat_template()
         if source is None and wanted and "{" in wanted:
@@ -1613,6 +1607,8 @@ class Llama:
         Raises:
             ModelLoadError: if the file is no LoRA adapter, or one for another model.
         """
+        from .state import fingerprint
+
         check_float("scale", scale, -1e6, 1e6)
         self._require_open()
         check_file(path)
@@ -1720,6 +1716,8 @@ class Llama:
         Raises:
             LlamaError: if a generation is running.
         """
+        from .state import SequenceState, State, encode
+
         engine = self._require_engine()
         ids = range(engine.context.n_seq_max) if seq_id is None else [self._check_seq_id(seq_id)]
         with engine.idle_loop() as loop:
@@ -1748,6 +1746,8 @@ class Llama:
             ValidationError: if it is damaged, or of another model, llama.cpp or configuration; nothing changes then.
             LlamaError: if a generation is running.
         """
+        from .state import check_origin, decode
+
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise ValidationError(f"a state is bytes, got {data!r}")
         engine = self._require_engine()
@@ -1770,15 +1770,18 @@ class Llama:
                     f"this state has a sequence of {len(sequence.token_ids)} tokens, and a sequence of this context "
                     f"holds {engine.context.n_ctx_seq}; raise n_ctx"
                 )
-        keys = [tuple((self._adapter_id(name), scale) for name, scale in sequence.loras) for sequence in sequences]
+        keys = self._lora_keys(sequences)
         before = self.get_state()
         try:
             self._replace(engine, sequences, keys, state.last_seq_id if seq_id is None else None)
         except LlamaError:
             old = decode(before)
-            keys = [tuple((self._adapter_id(name), scale) for name, scale in row.loras) for row in old.sequences]
-            self._replace(engine, old.sequences, keys, old.last_seq_id)
+            self._replace(engine, old.sequences, self._lora_keys(old.sequences), old.last_seq_id)
             raise
+
+    def _lora_keys(self, sequences: Sequence[SequenceState]) -> list[tuple[tuple[int, float], ...]]:
+        """Return the adapters that sequences were computed with, by the ids that they have here."""
+        return [tuple((self._adapter_id(name), scale) for name, scale in row.loras) for row in sequences]
 
     def _replace(
         self,
@@ -1805,6 +1808,8 @@ class Llama:
             LlamaError: if a generation is running.
             OSError: if the file can't be written.
         """
+        from .state import write_atomically
+
         write_atomically(path, self.get_state(seq_id))
 
     def load_state(self, path: str | os.PathLike[str], seq_id: int | None = None) -> None:
@@ -1834,6 +1839,8 @@ class Llama:
 
     @functools.cached_property
     def _fingerprint(self) -> str:
+        from .state import fingerprint
+
         return fingerprint(self._config.model_path)
 
     def _adapter_name(self, id: int) -> str:
@@ -2028,6 +2035,8 @@ class _ControlVector:
 
     @property
     def fingerprint(self) -> str:
+        import hashlib
+
         return hashlib.sha256(repr((self.layer_first, self.layer_last)).encode() + self.values.tobytes()).hexdigest()
 
 
@@ -2089,13 +2098,31 @@ def _prefixed(head: str, generation: Generation) -> Iterator[str]:
         yield from generation
 
 
-async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIterator[str]:
+class _News:
+    """Tells a coroutine of the running event loop what generations tell in the engine's threads."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._event = asyncio.Event()
+
+    def __call__(self, generation: Generation) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed while the generation ran
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until something holds that news can bring about."""
+        while not ready():
+            await self._event.wait()
+            self._event.clear()
+
+
+async def _async_texts(generation: Generation, news: _News) -> AsyncIterator[str]:
     """Give a generation's texts as they come; being closed early cancels it."""
     with generation:
         while True:
-            while not generation.has_news():
-                await news.wait()
-                news.clear()
+            await news.until(generation.has_news)
             try:
                 text = next(generation)
             except StopIteration:
@@ -2104,9 +2131,11 @@ async def _async_texts(generation: Generation, news: asyncio.Event) -> AsyncIter
 
 
 async def _async_chunks(
-    call: ChatCall, generations: list[Generation], news: asyncio.Event, with_usage: bool
+    call: ChatCall, generations: list[Generation], news: _News, with_usage: bool
 ) -> AsyncIterator[ChatCompletionChunk]:
     """Give answers in pieces as their text comes; being closed early cancels them."""
+    from .chat_completions import ChunkReader
+
     with contextlib.ExitStack() as stack:
         for generation in generations:
             stack.enter_context(generation)
@@ -2115,9 +2144,7 @@ async def _async_chunks(
         for reader in readers:
             yield reader.first()
         while pending:
-            while not any(generation.has_news() for generation in pending.values()):
-                await news.wait()
-                news.clear()
+            await news.until(lambda: any(generation.has_news() for generation in pending.values()))
             for index, generation in list(pending.items()):
                 while generation.has_text():
                     for chunk in readers[index].read(next(generation)):

@@ -147,6 +147,16 @@ cdef extern from *:
         return array->data[array->selected].id;
     }
 
+    // A key or a value of the metadata of a model or an adapter.
+    template <class T>
+    std::string meta_string(int32_t (*read)(const T *, int32_t, char *, size_t), const T * owner, int32_t index) {
+        std::string text(256, '\\0');
+        int32_t n;
+        while ((n = read(owner, index, &text[0], text.size())) >= (int32_t) text.size()) text.resize(n + 1);
+        text.resize(n > 0 ? n : 0);
+        return text;
+    }
+
     std::string current_exception_message() {
         try { throw; }
         catch (const std::exception & error) { return error.what(); }
@@ -167,6 +177,14 @@ cdef extern from *:
     void log_callback(ggml_log_level level, const char * text, void * user_data) noexcept nogil
     cbool assertion_failed
     void throw_assertion(const char * message) noexcept nogil
+    string meta_string(
+        int32_t (*read)(const llama_model *, int32_t, char *, size_t) noexcept nogil, const llama_model * owner,
+        int32_t index
+    ) except +
+    string meta_string(
+        int32_t (*read)(const llama_adapter_lora *, int32_t, char *, size_t) noexcept nogil,
+        const llama_adapter_lora * owner, int32_t index
+    ) except +
     string current_exception_message() noexcept nogil
     llama_sampler_i custom_sampler
     void (*call_custom_apply)(void * object, llama_token_data_array * array, string & error) noexcept nogil

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .config import LlamaConfig
+from .engine import start_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,10 +75,7 @@ class Embedder:
         with self._lock:
             self._jobs.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=_work, args=(weakref.ref(self), self._wake), name="llama_cpp", daemon=True
-                )
-                self._thread.start()
+                self._thread = start_thread(self, self._wake)
         self._wake.set()
         return job.future
 
@@ -124,15 +121,3 @@ class Embedder:
             job.future.set_result(job.rows)
         else:
             job.future.set_exception(error)
-
-
-def _work(embedder: weakref.ref[Embedder], wake: threading.Event) -> None:
-    """Compute what is submitted; ends when the embedder is gone."""
-    while True:
-        wake.wait()
-        wake.clear()
-        alive = embedder()
-        if alive is None:
-            return
-        alive.work()
-        del alive

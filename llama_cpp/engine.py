@@ -18,7 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core
 from .config import RANDOM_SEEDS, CustomSampler, LlamaConfig, SamplingParams, available_memory
@@ -137,16 +137,30 @@ def _named(index: int, error: LlamaError) -> LlamaError:
     return error
 
 
-def _pump(engine: weakref.ref[Engine], wake: threading.Event) -> None:
-    """Take an engine's steps for its watched generations; ends when the engine is gone."""
-    while True:
-        wake.wait()
-        wake.clear()
-        alive = engine()
-        if alive is None:
-            return
-        alive.run_watched()
-        del alive
+class Worker(Protocol):
+    """What has work for a thread of its own."""
+
+    def work(self) -> None:
+        """Do what there is to do."""
+
+
+def start_thread(worker: Worker, wake: threading.Event) -> threading.Thread:
+    """Start a thread that calls a worker's work() whenever it is woken, and ends when the worker is gone."""
+    reference = weakref.ref(worker)
+
+    def run() -> None:
+        while True:
+            wake.wait()
+            wake.clear()
+            alive = reference()
+            if alive is None:
+                return
+            alive.work()
+            del alive
+
+    thread = threading.Thread(target=run, name="llama_cpp", daemon=True)
+    thread.start()
+    return thread
 
 
 def draw_seed(*wishes: int | None) -> int:
@@ -336,16 +350,13 @@ class Engine:
             self._watched.add(generation)
             if self._pump is None:
                 self._wake_pump = threading.Event()
-                self._pump = threading.Thread(
-                    target=_pump, args=(weakref.ref(self), self._wake_pump), name="llama_cpp", daemon=True
-                )
-                self._pump.start()
+                self._pump = start_thread(self, self._wake_pump)
             self._wake_pump.set()
         if generation._error is not None:
             raise generation.failure()
         return generation
 
-    def run_watched(self) -> None:
+    def work(self) -> None:
         """Take steps until no watched generation is left."""
         self.wait(self._none_watched)
 
@@ -912,6 +923,12 @@ def _check_memory(model: _core.Model, config: LlamaConfig) -> None:
         )
 
 
+def _affordable_tokens(model: _core.Model, config: LlamaConfig) -> int:
+    """Return how many tokens' KV cache a quarter of the memory holds, 0 if a token's size isn't known."""
+    per_token = model.kv_bytes_per_token(config)
+    return available_memory() // 4 // per_token if per_token else 0
+
+
 def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None) -> LlamaConfig:
     """Choose a context for batches: one memory that all sequences share, so that they can share prefixes.
 
@@ -922,8 +939,7 @@ def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_paral
         n_parallel: rows to decode together; None for as many as a quarter of the memory holds, MAX_PARALLEL at most.
     """
     row = min(n_tokens, config.n_ctx // config.n_seq_max)
-    per_token = model.kv_bytes_per_token(config)
-    budget = available_memory() // 4 // per_token if per_token else 0
+    budget = _affordable_tokens(model, config)
     wanted = n_parallel or MAX_PARALLEL
     n_ctx = row * wanted
     if budget and n_ctx > budget:
@@ -939,9 +955,7 @@ def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:
 
     A recurrent state takes the same room whether it is used or not, so there are fewer of those.
     """
-    per_token = model.kv_bytes_per_token(config)
-    budget = available_memory() // 4 // per_token if per_token else 0
-    n_ctx = max(config.n_ctx, min(4 * config.n_ctx, budget))
+    n_ctx = max(config.n_ctx, min(4 * config.n_ctx, _affordable_tokens(model, config)))
     n_seq_max = 16 if model.is_recurrent() else 64
     return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=n_seq_max, kv_unified=True, embeddings=False)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import check_bool, check_int, check_known, enum_value
+from .config import CACHE_TYPES, check_bool, check_int, check_known, enum_value
 from .errors import ModelLoadError, ValidationError
 
 if TYPE_CHECKING:
@@ -56,23 +56,7 @@ FTYPES = {
 }
 """Names of llama_ftype, the kinds of file that `quantize` writes."""
 
-TENSOR_TYPES = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "q2_K": 10,
-    "q3_K": 11,
-    "q4_K": 12,
-    "q5_K": 13,
-    "q6_K": 14,
-    "iq4_nl": 20,
-    "iq4_xs": 23,
-    "bf16": 30,
-}
+TENSOR_TYPES = {**CACHE_TYPES, "q2_K": 10, "q3_K": 11, "q4_K": 12, "q5_K": 13, "q6_K": 14, "iq4_xs": 23}
 """Names of ggml_type, for single tensors."""
 
 _NEED_IMATRIX = {"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K_S", "IQ3_XXS"}

@@ -120,10 +120,6 @@ class Gbnf:
     start: int = field(repr=False)
     token_literals: frozenset[str] = frozenset()
 
-    def tokens(self) -> set[str]:
-        """Return the literals of tokens."""
-        return set(self.token_literals)
-
     def accepts(self, text: str) -> bool:
         """Tell whether a complete text is in the language."""
         return self.explain(text)[0]

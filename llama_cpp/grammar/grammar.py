@@ -216,13 +216,13 @@ class LlamaGrammar:
         """
         return None if self.exact or self.schema is None else check_instance(json.loads(self.schema), text)
 
-    def tokens(self) -> set[str]:
+    def tokens(self) -> frozenset[str]:
         """Return the literals of tokens that the vocabulary must have, such as "<think>" and "<[128001]>" (GBNF)."""
         if self.gbnf is None:
-            return set()
+            return frozenset()
         from . import gbnf
 
-        return gbnf.parse(self.gbnf, self.root).tokens()
+        return gbnf.parse(self.gbnf, self.root).token_literals
 
     def report(self) -> list[Report]:
         """List the keywords of the schema, with their pointers, and how each is dealt with."""

@@ -199,22 +199,10 @@ cdef class Model:
         self.alive()
         cdef int i
         return {
-            self.meta_string(i, True).decode("utf-8", "replace"): self.meta_string(i, False).decode("utf-8", "replace")
+            text_of(meta_string(llama_model_meta_key_by_index, self.ptr, i)):
+                text_of(meta_string(llama_model_meta_val_str_by_index, self.ptr, i))
             for i in range(llama_model_meta_count(self.ptr))
         }
-
-    cdef bytes meta_string(self, int index, bint key):
-        cdef vector[char] buffer
-        cdef int n
-        buffer.resize(256)
-        while True:
-            if key:
-                n = llama_model_meta_key_by_index(self.ptr, index, buffer.data(), buffer.size())
-            else:
-                n = llama_model_meta_val_str_by_index(self.ptr, index, buffer.data(), buffer.size())
-            if n < <int> buffer.size():
-                return buffer.data()[:max(n, 0)]
-            buffer.resize(n + 1)
 
     def chat_template(self, str name = None) -> str | None:
         """Return the GGUF's chat template of that name, or the default one; None if it has none."""

@@ -141,6 +141,11 @@ def supports_gpu_offload() -> bool:
     return llama_supports_gpu_offload()
 
 
+cdef str text_of(const string & text):
+    """Decode what llama.cpp wrote; what is no UTF-8 becomes U+FFFD."""
+    return PyUnicode_DecodeUTF8(text.data(), text.size(), b"replace")
+
+
 cdef int raise_native_error() except -1:
     """Turn the C++ exception being handled into a LlamaError; Cython calls this from its catch block."""
     cdef string message = current_exception_message()

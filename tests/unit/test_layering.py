@@ -22,7 +22,7 @@ ALLOWED = {
     "compat": {"_core", "logs"},
     "unified": {"config", "errors", "files"},
     "llama_cpp": {"compat"},
-    "embedding": {"_core", "config"},
+    "embedding": {"_core", "config", "engine"},
     "chat": {"errors"},
     "chat_completions": {"chat", "completions", "config", "errors", "grammar", "types"},
     "engine": {"_core", "config", "errors", "grammar", "types"},

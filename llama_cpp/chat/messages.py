@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,11 +95,11 @@ def render(
     mark = next((chr(code) for code in range(0xE000, 0xF900) if chr(code) not in everything), None)
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
-    texts = sorted((text for text in special if len(text) > 1 and not text[0].isalnum()), key=len, reverse=True)
+    texts = tuple(text for text in special if len(text) > 1 and not text[0].isalnum())
     syntax = template.syntax(
         **{key: value for key, value in arguments.items() if key not in ("tools", "documents", "add_generation_prompt")}
     )
-    spoken = [text for text in texts if text not in (syntax.think_start, syntax.think_end)]
+    spoken = tuple(text for text in texts if text not in (syntax.think_start, syntax.think_end))
     guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else texts) for message in messages]
     for name in ("tools", "documents"):
         if arguments.get(name):
@@ -107,7 +108,7 @@ def render(
     return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, texts)
 
 
-def _guard(value: Any, mark: str, special: Sequence[str]) -> Any:
+def _guard(value: Any, mark: str, special: tuple[str, ...]) -> Any:
     """Put a mark into every special token's text, and into what could become one beside another text."""
     if isinstance(value, str):
         return _guard_text(value, mark, special)
@@ -124,21 +125,30 @@ def _is_word(key: str, value: Any) -> bool:
     return key in ("role", "type") and isinstance(value, str) and value.isidentifier()
 
 
-def _guard_text(text: str, mark: str, special: Sequence[str]) -> str:
+def _guard_text(text: str, mark: str, special: tuple[str, ...]) -> str:
     places = set()
     for token in special:
         at = text.find(token)
         while at >= 0:
             places.add(at + 1)
             at = text.find(token, at + 1)
-        for length in range(1, min(len(token), len(text) + 1)):
-            if text.endswith(token[:length]):
-                places.add(len(text) - length + 1)
-            if text.startswith(token[-length:]):
-                places.add(length - 1)
+    heads, tails, longest = _edges(special)
+    for length in range(1, min(longest, len(text) + 1)):
+        if text[-length:] in heads:
+            places.add(len(text) - length + 1)
+        if text[:length] in tails:
+            places.add(length - 1)
     for place in sorted(places, reverse=True):
         text = text[:place] + mark + text[place:]
     return text
+
+
+@functools.lru_cache(maxsize=8)
+def _edges(special: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], int]:
+    """Return what special tokens begin with, what they end with, and the length of the longest."""
+    heads = frozenset(token[:length] for token in special for length in range(1, len(token)))
+    tails = frozenset(token[-length:] for token in special for length in range(1, len(token)))
+    return heads, tails, max(map(len, special), default=0)
 
 
 def _cut(text: str, mark: str, special: Sequence[str]) -> list[str]:

@@ -31,6 +31,7 @@ class ChatCall:
         n_prompt: tokens of the prompt.
         n_top_logprobs: alternatives to report for each token, None for no log-probabilities.
         plain: the answer is text and nothing else, since a grammar of the caller's holds it.
+        with_usage: a stream ends with the counts of tokens.
     """
 
     template: ChatTemplate
@@ -41,6 +42,7 @@ class ChatCall:
     n_prompt: int = 0
     n_top_logprobs: int | None = None
     plain: bool = False
+    with_usage: bool = False
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
 
     def response(self, results: Sequence[GenerationResult]) -> ChatCompletion:
@@ -49,19 +51,22 @@ class ChatCall:
         return chat_completion(self.id, self.model, self.fingerprint, choices, usage_of(results, self.n_prompt))
 
     def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
-        if self.plain:
-            message = ChatMessage(role="assistant", content=result.text)
-        else:
-            message = cast(ChatMessage, parse(self.template, result.text, tools=self.tools, **self.template_kwargs))
-        calls = bool(message.get("tool_calls"))
+        assert result.message is not None
+        calls = bool(result.message.get("tool_calls"))
         return ChatChoice(
             index=index,
-            message=message,
+            message=result.message,
             logprobs=chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
             finish_reason="tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
         )
 
-    def chunks(self, events: Generator[Event], n: int, with_usage: bool) -> Iterator[ChatCompletionChunk]:
+    def read(self, text: str) -> ChatMessage:
+        """Make a message of an answer's whole text."""
+        if self.plain:
+            return ChatMessage(role="assistant", content=text)
+        return cast(ChatMessage, parse(self.template, text, tools=self.tools, **self.template_kwargs))
+
+    def chunks(self, events: Generator[Event], n: int) -> Iterator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
         readers = [ChunkReader(self, index) for index in range(n)]
         results: list[GenerationResult] = []
@@ -74,7 +79,7 @@ class ChatCall:
                 else:
                     results.append(event)
                     yield from readers[index].last(event)
-            if with_usage:
+            if self.with_usage:
                 yield self.usage_chunk(results)
 
     def usage_chunk(self, results: Sequence[GenerationResult]) -> ChatCompletionChunk:

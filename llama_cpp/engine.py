@@ -33,7 +33,7 @@ from .errors import (
     ValidationError,
 )
 from .grammar.constraint import Constraint, Vocabulary
-from .types import CompletionLogprobs, GenerationResult, Timings, Usage
+from .types import ChatMessage, CompletionLogprobs, GenerationResult, Timings, Usage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -87,6 +87,7 @@ class Request:
         overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
         n_keep: tokens at its beginning that stay when others are left out.
         grammar: what the text is held to.
+        read: makes the result's message of the text.
     """
 
     tokens: list[int]
@@ -111,6 +112,7 @@ class Request:
     grammar: LlamaGrammar | None = None
     slot: int | None = None
     special: bool = False
+    read: Callable[[str], ChatMessage] | None = None
 
 
 def _note(done: deque[int], index: int, generation: Generation) -> None:
@@ -797,6 +799,7 @@ class Engine:
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
             matches_grammar=_matches(request.grammar, outcome),
             prompt_logprobs=[] if request.score_from is None else outcome["logprobs"],
+            message=None if request.read is None else request.read(outcome["text"]),
         )
 
     def _logprobs(self, request: Request, outcome: dict[str, Any]) -> CompletionLogprobs:

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from .state import SequenceState
 
 Prompt = str | Sequence[int]
+Row = Prompt | Sequence[Mapping[str, Any]] | Mapping[str, Any]
 Stop = str | Sequence[str | int] | None
 DEFAULT_DRAFT_TOKENS = 8
 MAX_DRAFT_TOKENS = 64
@@ -116,18 +117,29 @@ class RequestOptions(TypedDict, total=False):
 
 
 _CHAT_OPTIONS = (
-    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "sampling",
+    "stop",
     "seed",
+    "n",
     "logprobs",
     "top_logprobs",
+    "stream",
     "stream_options",
-    "max_completion_tokens",
+    "reset_kv_cache",
+    "response_format",
+    "grammar",
+    "tools",
+    "tool_choice",
     "parallel_tool_calls",
     "documents",
     "chat_template_kwargs",
     "reasoning_effort",
     "model",
 )
+# Those of them that mean nothing for one row among others.
+_NOT_IN_ROWS = ("n", "stream", "stream_options", "reset_kv_cache")
 _OPTIONS = tuple(RequestOptions.__annotations__)
 _ROW_FIELDS = ("max_tokens", "sampling", "stop", "seed", "logprobs", *_OPTIONS)
 
@@ -445,7 +457,7 @@ class Llama:
 
     def generate_batch(
         self,
-        prompts: Iterable[Prompt | Mapping[str, Any]],
+        prompts: Iterable[Row],
         *,
         max_tokens: int | None = 128,
         sampling: SamplingParams | None = None,
@@ -461,9 +473,11 @@ class Llama:
         """Continue many prompts side by side, and return the results in the prompts' order.
 
         Args:
-            prompts: any iterable of texts, lists of token ids, or dicts such as {"prompt": ..., "max_tokens": ...}
-                with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs` and fields of RequestOptions. Rows
-                with other adapters than those that are being computed wait for their turn.
+            prompts: any iterable of texts, lists of token ids, lists of chat messages, or dicts such as
+                {"prompt": ..., "max_tokens": ...} with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`
+                and fields of RequestOptions, or {"messages": [...], "tools": [...], "temperature": ...} with what
+                `create_chat_completion` takes. Rows with other adapters than those that are being computed wait for
+                their turn.
             max_tokens, sampling, stop, seed, logprobs, **options: as `generate` has them, for rows that don't say.
             on_error: "raise" ends the batch at the first row that fails; "return" puts its exception in its place.
             progress: show a progress bar with rows and tokens per second.
@@ -472,7 +486,8 @@ class Llama:
                 batches of another shape, which may tip the balance between two tokens that are almost equally likely.
 
         Returns:
-            A GenerationResult for each prompt (or, with on_error="return", a LlamaError).
+            A GenerationResult for each prompt (or, with on_error="return", a LlamaError). Those of messages have the
+            answer, with its reasoning and tool calls told apart, as `message`.
 
         Raises:
             ValidationError: for an argument of the wrong type or range.
@@ -548,7 +563,7 @@ class Llama:
 
     def iter_batch(
         self,
-        prompts: Iterable[Prompt | Mapping[str, Any]],
+        prompts: Iterable[Row],
         *,
         max_tokens: int | None = 128,
         sampling: SamplingParams | None = None,
@@ -595,7 +610,7 @@ class Llama:
 
     def _run_batch(
         self,
-        prompts: Iterable[Prompt | Mapping[str, Any]],
+        prompts: Iterable[Row],
         defaults: dict[str, Any],
         on_error: str,
         progress: bool,
@@ -614,24 +629,36 @@ class Llama:
                 yield index, result
 
     def _row_requests(
-        self, rows: Iterable[Prompt | Mapping[str, Any]], defaults: dict[str, Any], share_prefix: bool
+        self, rows: Iterable[Row], defaults: dict[str, Any], share_prefix: bool
     ) -> Iterator[Request | LlamaError]:
         """Make a request, or the error that it earns, of each row."""
         for row in rows:
-            fields = dict(defaults)
-            prompt: Any = row
             try:
-                if isinstance(row, Mapping):
-                    check_known("row field", row, ("prompt", *_ROW_FIELDS))
-                    if "prompt" not in row:
-                        raise ValidationError('a row that is a dict must have a "prompt"')
-                    fields.update(row)
-                    prompt = fields.pop("prompt")
-                request = self._row_request(prompt, fields)
+                request = self._chat_row(row, defaults) if _is_chat(row) else self._prompt_row(row, defaults)
                 request.share = share_prefix and request.overflow != "shift"
                 yield request
-            except ValidationError as error:
+            except (ValidationError, TemplateError) as error:
                 yield error
+
+    def _prompt_row(self, row: Any, defaults: dict[str, Any]) -> Request:
+        if not isinstance(row, Mapping):
+            return self._row_request(row, defaults)
+        check_known("row field", row, ("prompt", "messages", *_ROW_FIELDS))
+        if "prompt" not in row:
+            raise ValidationError('a row that is a dict must have a "prompt", or "messages"')
+        fields = {**defaults, **row}
+        return self._row_request(fields.pop("prompt"), fields)
+
+    def _chat_row(self, row: Any, defaults: dict[str, Any]) -> Request:
+        own = dict(row) if isinstance(row, Mapping) else {"messages": row}
+        for name in ("prompt", *_NOT_IN_ROWS):
+            if name in own:
+                raise ValidationError(f"a row with messages has one answer to them, and can't have {name!r}")
+        fields = {**defaults, **own}
+        if "logprobs" not in own and defaults["logprobs"] is not None:
+            fields.update(logprobs=True, top_logprobs=defaults["logprobs"])
+        _, (request,) = self._chat(fields.pop("messages"), fields)
+        return request
 
     def _row_request(self, prompt: Prompt, fields: dict[str, Any]) -> Request:
         names = ("max_tokens", "sampling", "stop", "seed", "logprobs")
@@ -1199,8 +1226,8 @@ class Llama:
             reset_kv_cache: begin with an empty memory. If False, what the last sequence has in common with these
                 messages is not computed again.
             **kwargs: `n`, `seed`, `logprobs` (bool) and `top_logprobs`, `stream_options`, `max_completion_tokens`,
-                `parallel_tool_calls`, `documents`, `chat_template_kwargs`, `reasoning_effort`, `model`, fields of
-                SamplingParams such as `temperature`, and of RequestOptions such as `timeout`.
+                `parallel_tool_calls`, `documents`, `chat_template_kwargs`, `reasoning_effort`, `model`, `sampling`,
+                fields of SamplingParams such as `temperature`, and of RequestOptions such as `timeout`.
 
         Returns:
             A dict in OpenAI's shape, whose message has `reasoning_content` where the model thinks aloud; with stream,
@@ -1210,12 +1237,19 @@ class Llama:
             TemplateError: if the model has no chat template, or it refuses the messages.
             LlamaError: as `generate` has it; unknown arguments are refused.
         """
-        check_bool("stream", stream)
-        call, requests, with_usage = self._chat(
-            messages, max_tokens, stream, stop, response_format, grammar, tools, tool_choice, reset_kv_cache, kwargs
-        )
+        named = {
+            "max_tokens": max_tokens,
+            "stream": stream,
+            "stop": stop,
+            "response_format": response_format,
+            "grammar": grammar,
+            "tools": tools,
+            "tool_choice": tool_choice,
+            "reset_kv_cache": reset_kv_cache,
+        }
+        call, requests = self._chat(messages, {**named, **kwargs})
         if stream:
-            return call.chunks(self._stream_all(requests), len(requests), with_usage)
+            return call.chunks(self._stream_all(requests), len(requests))
         return call.response(self._run_all(requests))
 
     async def create_chat_completion_async(
@@ -1226,55 +1260,38 @@ class Llama:
         Calls that are awaited at the same time share batches, as far as n_seq_max allows. With stream, an asynchronous
         iterator is returned once awaited. Cancelling the task ends the generation at once.
         """
-        check_bool("stream", stream)
-        call, requests, with_usage = self._chat(
-            messages,
-            max_tokens,
-            stream,
-            kwargs.pop("stop", None),
-            kwargs.pop("response_format", None),
-            kwargs.pop("grammar", None),
-            kwargs.pop("tools", None),
-            kwargs.pop("tool_choice", None),
-            kwargs.pop("reset_kv_cache", True),
-            kwargs,
-        )
+        call, requests = self._chat(messages, {"max_tokens": max_tokens, "stream": stream, **kwargs})
         news = _News()
         generations = self._submit_all(requests, news)
         if stream:
-            return _async_chunks(call, generations, news, with_usage)
+            return _async_chunks(call, generations, news)
         with contextlib.ExitStack() as stack:
             for generation in generations:
                 stack.enter_context(generation)
             await news.until(lambda: all(generation.done for generation in generations))
             return call.response([generation.result() for generation in generations])
 
-    def _chat(
-        self,
-        messages: Any,
-        max_tokens: int | None,
-        stream: bool,
-        stop: Stop,
-        response_format: Mapping[str, Any] | None,
-        grammar: LlamaGrammar | None,
-        tools: Any,
-        tool_choice: Any,
-        reset_kv_cache: bool,
-        options: Mapping[str, Any],
-    ) -> tuple[ChatCall, list[Request], bool]:
-        """Check a chat completion's arguments, and make its requests."""
+    def _chat(self, messages: Any, options: Mapping[str, Any]) -> tuple[ChatCall, list[Request]]:
+        """Check a chat completion's arguments, and make its requests.
+
+        Args:
+            messages: as `create_chat_completion` has them.
+            options: its other arguments.
+        """
         from .chat.calls import check_tool_choice, check_tools
         from .chat.messages import check_messages
         from .chat_completions import grammar_of_format
 
-        options = dict(options)
         wishes = split_options(
             {name: value for name, value in options.items() if name not in _CHAT_OPTIONS},
             tuple(name for name in _OPTIONS if name != "grammar"),
-            (*_CHAT_OPTIONS, "messages", "max_tokens", "stream", "stop", "response_format", "grammar", "tools"),
+            ("messages", *_CHAT_OPTIONS),
         )
-        offered = check_tools(tools)
-        choice, callable_tools = check_tool_choice(tool_choice, offered)
+        stream, reset_kv_cache = options.get("stream", False), options.get("reset_kv_cache", True)
+        check_bool("stream", stream)
+        check_bool("reset_kv_cache", reset_kv_cache)
+        offered = check_tools(options.get("tools"))
+        choice, callable_tools = check_tool_choice(options.get("tool_choice"), offered)
         if choice == "none":
             offered = []
         n, top = options.get("n", 1), options.get("top_logprobs")
@@ -1283,27 +1300,29 @@ class Llama:
         check_bool("logprobs", scored)
         if top is not None and not scored:
             raise ValidationError("top_logprobs needs logprobs=True")
-        held = grammar_of_format(response_format)
+        grammar = self._check_grammar(options.get("grammar"))
+        held = grammar_of_format(options.get("response_format"))
         if held is not None and grammar is not None:
             raise ValidationError("response_format and grammar say both what the answer is held to; give one of them")
-        held = held or self._check_grammar(grammar)
+        held = held or grammar
         if held is not None and choice == "required":
             raise ValidationError("an answer can't both follow a grammar and call a tool; leave out tool_choice")
         call, tokens = self._chat_prompt(check_messages(messages), offered, options)
         call.plain = held is not None
         call.n_top_logprobs = (top or 0) if scored else None
+        call.with_usage = includes_usage(stream, options.get("stream_options"))
         if held is None and offered:
             held = self._tool_grammar(call, choice, callable_tools, options.get("parallel_tool_calls"))
         most = options.get("max_completion_tokens")
-        params = sampling_of(self._sampling, options)
+        params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
         first = draw_seed(options.get("seed"), params.seed, self._config.seed)
         requests = []
         for index in range(n or 1):
             request = self._request(
                 tokens,
-                max_tokens if most is None else most,
+                options.get("max_tokens") if most is None else most,
                 params,
-                stop,
+                options.get("stop"),
                 (first + index) % 0xFFFFFFFF,
                 {**wishes, "grammar": held},
                 call.n_top_logprobs,
@@ -1311,8 +1330,9 @@ class Llama:
             )
             request.special = not call.plain
             request.reuse = not reset_kv_cache
+            request.read = None if stream else call.read
             requests.append(request)
-        return call, requests, includes_usage(stream, options.get("stream_options"))
+        return call, requests
 
     def _chat_prompt(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], options: Mapping[str, Any]
@@ -2131,7 +2151,7 @@ async def _async_texts(generation: Generation, news: _News) -> AsyncIterator[str
 
 
 async def _async_chunks(
-    call: ChatCall, generations: list[Generation], news: _News, with_usage: bool
+    call: ChatCall, generations: list[Generation], news: _News
 ) -> AsyncIterator[ChatCompletionChunk]:
     """Give answers in pieces as their text comes; being closed early cancels them."""
     from .chat_completions import ChunkReader
@@ -2153,7 +2173,7 @@ async def _async_chunks(
                     del pending[index]
                     for chunk in readers[index].last(generation.result()):
                         yield chunk
-        if with_usage:
+        if call.with_usage:
             yield call.usage_chunk([generation.result() for generation in generations])
 
 
@@ -2190,6 +2210,13 @@ def _check_texts(name: str, texts: object) -> list[str]:
     for index, text in enumerate(texts):
         check_text(f"{name}[{index}]", text)
     return list(texts)
+
+
+def _is_chat(row: object) -> bool:
+    """Tell whether a batch's row is messages, or a dict with some."""
+    if isinstance(row, Mapping):
+        return "messages" in row
+    return isinstance(row, Sequence) and not isinstance(row, str) and len(row) > 0 and isinstance(row[0], Mapping)
 
 
 def _check_on_error(on_error: str) -> None:

@@ -220,6 +220,8 @@ class GenerationResult:
         matches_grammar: whether the text is complete and valid under the grammar that it was held to; None where there
             was none, or a lazy one.
         prompt_logprobs: natural logarithms of the probabilities of the prompt's tokens, where it was to be scored.
+        message: what the text says, where it answers messages: role, content, and reasoning_content and tool_calls
+            where there are any; None for a plain prompt.
     """
 
     text: str
@@ -232,6 +234,7 @@ class GenerationResult:
     logprobs: CompletionLogprobs | None = None
     matches_grammar: bool | None = None
     prompt_logprobs: Sequence[float] = ()
+    message: ChatMessage | None = None
 
 
 @dataclass(frozen=True)

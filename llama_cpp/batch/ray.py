@@ -21,9 +21,23 @@ except ImportError as error:
         f'llama_cpp.batch.ray needs Ray Data ({error}): pip install "llama-cpp-cython[ray]"', name=error.name
     ) from error
 
+
+def _of_message(name: str) -> Callable[[GenerationResult], Any]:
+    return lambda result: None if result.message is None else result.message.get(name)
+
+
+def _text(result: GenerationResult) -> str | None:
+    return result.text if result.message is None else result.message["content"]
+
+
+_CALL = pa.struct(
+    {"id": pa.string(), "type": pa.string(), "function": pa.struct({"name": pa.string(), "arguments": pa.string()})}
+)
 # The types are fixed, since those that Arrow would infer differ between a batch of nulls and the next one.
 _FIELDS: dict[str, tuple[Callable[[GenerationResult], Any], pa.DataType]] = {
-    "text": (operator.attrgetter("text"), pa.string()),
+    "text": (_text, pa.string()),
+    "reasoning_content": (_of_message("reasoning_content"), pa.string()),
+    "tool_calls": (_of_message("tool_calls"), pa.list_(_CALL)),
     "token_ids": (operator.attrgetter("token_ids"), pa.list_(pa.int32())),
     "finish_reason": (operator.attrgetter("finish_reason"), pa.string()),
     "prompt_tokens": (operator.attrgetter("usage.prompt_tokens"), pa.int64()),
@@ -42,11 +56,13 @@ class LlamaPredictor:
     Args:
         model_path: GGUF file, known model or `hf:org/repo/file.gguf`, as `llama_cpp.hub.resolve_model` takes them; each
             machine of the cluster has to find it there.
-        prompt_column: column of texts, or of lists of token ids.
-        text_column: new column for the generated texts.
+        prompt_column: column of texts, of lists of token ids, of lists of chat messages, or of structs, as
+            `Llama.generate_batch` takes them as rows; what is null in messages and structs counts as left out.
+        text_column: new column for the generated texts; for messages, the content of the answer.
         error_column: new column for the errors; null where there was none.
-        extra_columns: more new columns, as {name: field}; the fields are "token_ids", "finish_reason", "prompt_tokens",
-            "cached_tokens", "completion_tokens" and "seed".
+        extra_columns: more new columns, as {name: field}; the fields are "reasoning_content" and "tool_calls" of the
+            answers to messages, "token_ids", "finish_reason", "prompt_tokens", "cached_tokens", "completion_tokens" and
+            "seed".
         config: how the model is loaded, as a LlamaConfig or a dict of its fields. Unless it has n_threads, the actor
             uses as many threads as its `num_cpus`, but one at least.
         **options: arguments of `Llama.generate_batch` for all rows, such as max_tokens, sampling and stop; on_error is
@@ -107,8 +123,7 @@ class LlamaPredictor:
             The table with the new columns at its end.
 
         Raises:
-            ValidationError: if batch is no Arrow table, lacks the column of prompts, has one of the new ones already,
-                or if its prompts are chat messages.
+            ValidationError: if batch is no Arrow table, lacks the column of prompts, or has a new one already.
         """
         rows = self._llm.generate_batch(self._prompts(batch), on_error="return", **self._options)
         results = [row if isinstance(row, GenerationResult) else None for row in rows]
@@ -132,17 +147,16 @@ class LlamaPredictor:
         for new in (*self._fields, self._error_column):
             if new in columns:
                 raise ValidationError(f"there is a column {new!r} already; give the new one another name")
-        prompts = []
-        for value in batch[name].to_pylist():
-            # Ray stores lists that came out of NumPy batches as tensors, whose rows are arrays.
-            prompt = value.tolist() if isinstance(value, np.ndarray) else value
-            if isinstance(prompt, dict) or (isinstance(prompt, list) and prompt and isinstance(prompt[0], dict)):
-                raise ValidationError(
-                    f"column {name!r} holds dicts; chat messages can't be used yet, since this version has no chat "
-                    "templates: make texts, or lists of token ids, of them first"
-                )
-            prompts.append(prompt)
-        return prompts
+        return [_row(value) for value in batch[name].to_pylist()]
+
+
+def _row(value: Any) -> Any:
+    """Make a row for generate_batch of what Arrow holds: a struct has all fields of its column, many of them null."""
+    if isinstance(value, np.ndarray):  # Ray stores lists that came out of NumPy batches as tensors
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: _row(inner) for key, inner in value.items() if inner is not None}
+    return [_row(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _actor_cpus() -> int | None:

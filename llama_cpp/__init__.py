@@ -31,7 +31,7 @@ from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
 from .lora import LoraAdapter
 from .session import Session
-from .types import GenerationResult, TextLogprobs
+from .types import Choice, GenerationResult, TextLogprobs
 
 if TYPE_CHECKING:
     from .chat.template import ChatTemplate
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CancelledError",
     "ChatTemplate",
+    "Choice",
     "ClosedError",
     "ContextFullError",
     "GenerationError",

@@ -578,3 +578,18 @@ def replace(value: Any, kind: type, overrides: Mapping[str, object]) -> Any:
     names = [field.name for field in dataclasses.fields(kind)]
     check_known(f"{kind.__name__} field", overrides, names)
     return dataclasses.replace(value, **overrides)
+
+
+def check_texts(name: str, value: object) -> None:
+    """Refuse anything but a list of texts, at least one of them, none empty.
+
+    Raises:
+        ValidationError: if it is something else.
+    """
+    check_list(name, value)
+    assert isinstance(value, Sequence)
+    if not value:
+        raise ValidationError(f"{name} is empty; give at least one text")
+    for index, text in enumerate(value):
+        if not check_text(f"{name}[{index}]", text):
+            raise ValidationError(f"{name}[{index}] is an empty text")

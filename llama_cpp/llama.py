@@ -24,8 +24,10 @@ from .config import (
     check_float,
     check_int,
     check_known,
+    check_list,
     check_seed,
     check_text,
+    check_texts,
     refuse_unknown,
     replace,
 )
@@ -50,6 +52,7 @@ from .session import Session
 from .types import (
     ChatCompletion,
     ChatCompletionChunk,
+    Choice,
     Completion,
     EmbeddingData,
     EmbeddingResponse,
@@ -769,24 +772,66 @@ class Llama:
         Returns:
             For each, in order: `token_ids` (n) and `token_logprobs` (n), natural logarithms; `.total` is their sum.
         """
-        if isinstance(continuations, (str, bytes)) or not isinstance(continuations, Sequence):
-            raise ValidationError(f"continuations must be a list, got {continuations!r}")
+        rows = self._continuations("continuations", prompt, continuations)
+        scores = self._score(rows)
+        return [TextLogprobs(tokens[start:], list(row)) for (tokens, start), row in zip(rows, scores, strict=True)]
+
+    def choose(self, prompt: Prompt | Sequence[Mapping[str, Any]], options: Sequence[str]) -> Choice:
+        """Choose the most likely of some texts as what follows a prompt, by scoring all of them; nothing is sampled.
+
+        An option's probability is that of its tokens after the prompt, whatever follows them: "New" is as likely as
+        "New York" and all else that begins with it.
+
+        Args:
+            prompt: text or token ids, which an option follows; or messages, which an option answers.
+            options: texts, all different. Those that follow a text mostly begin with a space.
+
+        Returns:
+            The choice: its `text` and `index`, and the `probabilities` of all options, whose sum is 1.
+
+        Raises:
+            ValidationError: if there are no options, or some are empty or equal.
+
+        Example:
+            >>> llm.choose("The sky is", [" blue", " green"]).text
+            ' blue'
+        """
+        check_texts("options", options)
+        if len(set(options)) < len(options):
+            raise ValidationError(f"options must differ from each other, got {options!r}")
+        given: Any = prompt
+        if _is_chat(prompt):
+            from .chat.messages import check_messages
+
+            given = self._chat_prompt(check_messages(prompt), [], {})[1]
+        rows = self._continuations("options", given, options)
+        # A token may reach over the border of the prompt in some rows: what is compared begins at one place in all.
+        start = min(start for _, start in rows)
+        logprobs = [math.fsum(row) for row in self._score([(tokens, start) for tokens, _ in rows])]
+        index = max(range(len(options)), key=logprobs.__getitem__)
+        weights = [math.exp(value - logprobs[index]) for value in logprobs]
+        return Choice(options[index], index, [weight / math.fsum(weights) for weight in weights], logprobs)
+
+    def _continuations(
+        self, name: str, prompt: Prompt, continuations: Sequence[str | Sequence[int]]
+    ) -> list[tuple[list[int], int]]:
+        """Return the tokens of a prompt with each continuation, and the index at which that begins."""
+        check_list(name, continuations)
         head = self._prompt_tokens(prompt, False)
         rows: list[tuple[list[int], int]] = []
         for index, tail in enumerate(continuations):
             if isinstance(tail, str) and isinstance(prompt, str):
-                check_text(f"continuations[{index}]", tail)
+                check_text(f"{name}[{index}]", tail)
                 tokens = self._prompt_tokens(prompt + tail, False)
                 start = next((i for i, (a, b) in enumerate(zip(head, tokens, strict=False)) if a != b), len(head))
             elif isinstance(tail, str):
                 tokens, start = head + self.tokenize(tail, add_special=False), len(head)
             else:
-                tokens, start = head + self._check_tokens(f"continuations[{index}]", tail), len(head)
+                tokens, start = head + self._check_tokens(f"{name}[{index}]", tail), len(head)
             if len(tokens) <= start:
-                raise ValidationError(f"continuations[{index}] has no tokens")
+                raise ValidationError(f"{name}[{index}] has no tokens")
             rows.append((tokens, max(start, 1)))
-        scores = self._score(rows)
-        return [TextLogprobs(tokens[start:], list(row)) for (tokens, start), row in zip(rows, scores, strict=True)]
+        return rows
 
     def _score(self, rows: Sequence[tuple[list[int], int]]) -> list[list[float]]:
         """Return the log-probabilities of each row's tokens from an index on."""

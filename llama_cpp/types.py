@@ -253,3 +253,21 @@ class TextLogprobs:
     def total(self) -> float:
         """Log-probability of the whole: the sum, without the first token of a sequence."""
         return sum(value for value in self.token_logprobs if value is not None)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The most likely of some texts.
+
+    Attributes:
+        text: of the option.
+        index: of the option.
+        probabilities: of all options, in their order; the sum is 1.
+        logprobs: natural logarithms of the probabilities that the model gives to the options, before they are made to
+            sum up to 1.
+    """
+
+    text: str
+    index: int
+    probabilities: list[float]
+    logprobs: list[float]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import check_text
+from ..config import check_text, check_texts
 from ..errors import ValidationError
 from .matching import byte_tokenizer
 from .report import Report
@@ -162,11 +162,7 @@ class LlamaGrammar:
         """
         from llguidance import LLMatcher
 
-        if isinstance(choices, str) or not isinstance(choices, Sequence) or not choices:
-            raise ValidationError(f"choices must be a list of texts, got {choices!r}")
-        for index, choice in enumerate(choices):
-            if not check_text(f"choices[{index}]", choice):
-                raise ValidationError(f"choices[{index}] is an empty text")
+        check_texts("choices", choices)
         lark = "start: " + " | ".join(json.dumps(choice, ensure_ascii=False) for choice in choices)
         return cls(llguidance=_checked(LLMatcher.grammar_from_lark(lark), "the list of choices"))
 

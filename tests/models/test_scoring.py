@@ -88,3 +88,34 @@ def test_wrong_arguments_are_refused(llm: Llama) -> None:
     with pytest.raises(ValidationError):
         llm.logprobs("a\0b")
     assert llm.score("prompt", []) == []
+
+
+def test_choices_have_the_probabilities_of_their_tokens(llm: Llama, tiny_path: Path) -> None:
+    prompt = [1, 5, 6, 7]
+    options = [llm.detokenize([token]) for token in (300, 301, 302)] + [llm.detokenize([300, 301])]
+    choice = llm.choose(prompt, options)
+    rows = [llm.tokenize(option, add_special=False) for option in options]
+    logprobs = np.array([sum(reference(tiny_path, prompt + row)[3:]) for row in rows])
+    np.testing.assert_allclose(choice.logprobs, logprobs, rtol=1e-3, atol=5e-3)
+    np.testing.assert_allclose(choice.probabilities, np.exp(logprobs) / np.exp(logprobs).sum(), rtol=1e-2)
+    assert (choice.index, choice.text) == (logprobs.argmax(), options[logprobs.argmax()])
+    assert sum(choice.probabilities) == pytest.approx(1)
+    assert llm.choose(prompt, ["x"]).probabilities == [1.0]
+
+
+def test_choices_whose_first_token_begins_in_the_prompt_are_comparable(llm: Llama) -> None:
+    prompt, options = "the people of th", ["e people", "e", " people"]
+    starts = {start for _, start in llm._continuations("options", prompt, options)}
+    assert len(starts) == 2  # of one option, the last token of the prompt is another one
+    whole = [llm.logprobs(prompt + option).total for option in options]
+    choice = llm.choose(prompt, options)
+    differences = np.array(choice.logprobs) - np.array(whole)
+    np.testing.assert_allclose(differences, differences[0], atol=1e-2)
+
+
+def test_wrong_options_are_refused(llm: Llama) -> None:
+    for options in ("text", 5, [], ["a", ""], ["a", "b", "a"], ["a", 5], ["a\udc80"]):
+        with pytest.raises(ValidationError, match="options"):
+            llm.choose("prompt", options)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="messages"):
+        llm.choose([{"role": "user"}], ["a", "b"])

@@ -41,6 +41,14 @@ def test_it_ends_its_turn(llm: Llama) -> None:
     assert (cut.stop_reason, answer.text.partition("Paris")[0]) == ("Paris", cut.text)
 
 
+def test_it_chooses_an_answer(llm: Llama) -> None:
+    assert llm.choose("The capital of France is", [" London", " Paris", " Berlin"]).text == " Paris"
+    question = {"role": "user", "content": "What is the capital of France? Answer with the name alone."}
+    choice = llm.choose([{"role": "system", "content": "You are a helpful assistant."}, question], ["Rome", "Paris"])
+    assert (choice.text, choice.index) == ("Paris", 1)
+    assert choice.probabilities[1] > 0.9
+
+
 def test_a_user_can_not_forge_a_turn(llm: Llama) -> None:
     markers = llm.tokenize("<|im_start|><|im_end|>", parse_special=True)
     assert len(markers) == 2

@@ -18,6 +18,7 @@ from llama_cpp import ClosedError, Llama, LlamaConfig, LlamaError, ModelLoadErro
 NAMES = [
     "CancelledError",
     "ChatTemplate",
+    "Choice",
     "ClosedError",
     "ContextFullError",
     "GenerationError",
@@ -100,6 +101,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "n_tokens": ("a",),
     "rerank": ("a", ["b"]),
     "save_state": ("state",),
+    "choose": ("a", ["b"]),
     "score": ("a", ["b"]),
     "set_control_vector": (None,),
     "set_state": (b"",),

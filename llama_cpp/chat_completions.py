@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .chat.parser import StreamParser, parse
-from .chat.template import ChatTemplate
+from .chat.syntax import Syntax
 from .completions import chat_chunk, chat_completion, chat_logprobs, new_id, usage_of
 from .config import check_bool, check_known
 from .errors import ValidationError
@@ -23,9 +23,8 @@ class ChatCall:
     """One chat completion under way.
 
     Attributes:
-        template: that the prompt was rendered with, and the answer is read with.
+        syntax: that the answer is written in.
         tools: that the model may call.
-        template_kwargs: that the template was given.
         model: name to report.
         fingerprint: of the build and the model.
         n_prompt: tokens of the prompt.
@@ -34,9 +33,8 @@ class ChatCall:
         with_usage: a stream ends with the counts of tokens.
     """
 
-    template: ChatTemplate
+    syntax: Syntax
     tools: list[dict[str, Any]]
-    template_kwargs: Mapping[str, Any]
     model: str
     fingerprint: str
     n_prompt: int = 0
@@ -64,7 +62,7 @@ class ChatCall:
         """Make a message of an answer's whole text."""
         if self.plain:
             return ChatMessage(role="assistant", content=text)
-        return cast(ChatMessage, parse(self.template, text, tools=self.tools, **self.template_kwargs))
+        return cast(ChatMessage, parse(self.syntax, text, tools=self.tools))
 
     def chunks(self, events: Generator[Event], n: int) -> Iterator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
@@ -94,7 +92,7 @@ class ChunkReader:
     def __init__(self, call: ChatCall, index: int) -> None:
         self._call = call
         self._index = index
-        self._parser = None if call.plain else StreamParser(call.template, call.tools, **call.template_kwargs)
+        self._parser = None if call.plain else StreamParser(call.syntax, call.tools)
         self._has_calls = False
         self._ids: dict[int, str] = {}
 

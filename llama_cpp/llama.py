@@ -137,6 +137,8 @@ _CHAT_OPTIONS = (
     "tool_choice",
     "parallel_tool_calls",
     "documents",
+    "add_generation_prompt",
+    "continue_final_message",
     "chat_template_kwargs",
     "reasoning_effort",
     "model",
@@ -1272,7 +1274,9 @@ class Llama:
                 messages is not computed again.
             **kwargs: `n`, `seed`, `logprobs` (bool) and `top_logprobs`, `stream_options`, `max_completion_tokens`,
                 `parallel_tool_calls`, `documents`, `chat_template_kwargs`, `reasoning_effort`, `model`, `sampling`,
-                fields of SamplingParams such as `temperature`, and of RequestOptions such as `timeout`.
+                fields of SamplingParams such as `temperature`, and of RequestOptions such as `timeout`. With
+                `continue_final_message=True` the answer goes on with the last message, an assistant's, and has only
+                what is new; `add_generation_prompt=False` leaves out what the template begins an answer with.
 
         Returns:
             A dict in OpenAI's shape, whose message has `reasoning_content` where the model thinks aloud; with stream,
@@ -1387,23 +1391,41 @@ class Llama:
         from .chat.messages import render
         from .chat_completions import ChatCall
 
+        continues, begins = options.get("continue_final_message", False), options.get("add_generation_prompt")
+        check_bool("continue_final_message", continues)
+        check_bool("add_generation_prompt", True if begins is None else begins)
+        if continues and begins:
+            raise ValidationError("an answer that goes on with the last message has no beginning of its own")
+        if continues and (messages[-1]["role"] != "assistant" or "tool_calls" in messages[-1]):
+            raise ValidationError("continue_final_message needs a last message of the assistant's, without tool calls")
         template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else None)
         kwargs = dict(options.get("chat_template_kwargs") or {})
         if options.get("reasoning_effort") is not None:
             kwargs["reasoning_effort"] = options["reasoning_effort"]
         shown: list[dict[str, Any]] | None = tools or None
-        if template.syntax(**kwargs).calls is None:
+        syntax = template.syntax(**kwargs)
+        if continues:
+            syntax = syntax.after(messages[-1]["content"])
+        if syntax.calls is None:
             messages, shown = with_generic_tools(messages, tools) if tools else messages, None
         documents = options.get("documents")
         given = {**kwargs, **({"documents": documents} if documents else {})}
-        pieces = render(template, messages, self._special_tokens, tools=shown, **given)
+        pieces = render(
+            template,
+            messages,
+            self._special_tokens,
+            tools=shown,
+            add_generation_prompt=begins is not False and not continues,
+            continue_final_message=continues,
+            **given,
+        )
         tokens = [
             token for piece in pieces for token in self._vocab.tokenize(check_text("the prompt", piece), False, True)
         ]
         if self._vocab.add_bos() and self._config.add_bos and tokens[:1] != [self._vocab.bos()]:
             tokens.insert(0, self._vocab.bos())
         name = options.get("model") or self.model_path
-        call = ChatCall(template, tools, kwargs, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
+        call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
         return call, tokens
 
     def _tool_grammar(
@@ -1414,9 +1436,8 @@ class Llama:
         from .chat.syntax import GENERIC_CALLS
         from .grammar.grammar import LlamaGrammar
 
-        syntax = call.template.syntax(**call.template_kwargs)
-        calls = syntax.calls or GENERIC_CALLS
-        syntax = dataclasses.replace(syntax, calls=calls)
+        calls = call.syntax.calls or GENERIC_CALLS
+        syntax = dataclasses.replace(call.syntax, calls=calls)
         several = parallel is None or parallel
         special = {text: token for text, token in self._special_tokens.items() if self._vocab.attr(token) & CONTROL}
         trigger: str | None = syntax.trigger

@@ -96,9 +96,8 @@ def render(
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
     texts = tuple(text for text in special if len(text) > 1 and not text[0].isalnum())
-    syntax = template.syntax(
-        **{key: value for key, value in arguments.items() if key not in ("tools", "documents", "add_generation_prompt")}
-    )
+    named = ("tools", "documents", "add_generation_prompt", "continue_final_message")
+    syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in named})
     spoken = tuple(text for text in texts if text not in (syntax.think_start, syntax.think_end))
     guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else texts) for message in messages]
     for name in ("tools", "documents"):

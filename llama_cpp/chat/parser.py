@@ -8,13 +8,10 @@ import re
 import secrets
 import string
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from .literals import LiteralReader, read_value
-from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax
-
-if TYPE_CHECKING:
-    from .template import ChatTemplate
+from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax, Syntax
 
 Delta = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]
@@ -31,23 +28,20 @@ _LONGEST_HEAD = 1024  # of a JSON call, in characters, up to its arguments
 _LONGEST_SPACE = 64  # that is held back, since the end of the turn, or a call, may follow
 
 
-def parse(
-    template: ChatTemplate, text: str, *, tools: Tools | None = None, partial: bool = False, **template_kwargs: Any
-) -> dict[str, Any]:
+def parse(syntax: Syntax, text: str, *, tools: Tools | None = None, partial: bool = False) -> dict[str, Any]:
     """Read a message.
 
     Args:
-        template: of the model that wrote it.
+        syntax: of the model that wrote it.
         text: what it wrote after the generation prompt; the end-of-turn marker may be there or not.
         tools: that it was offered, whose schemas tell texts from numbers where the syntax does not. Where there were
             none, [], nothing is a call; None is not known.
         partial: the text may go on: what could still become something else is left out.
-        **template_kwargs: what the template was given for the prompt.
 
     Returns:
         OpenAI's message: role, content (None beside calls alone), reasoning_content and tool_calls where there are any.
     """
-    parser = StreamParser(template, tools, **template_kwargs)
+    parser = StreamParser(syntax, tools)
     deltas = parser.feed(text)
     if not partial:
         deltas += parser.finish()
@@ -89,13 +83,12 @@ class StreamParser:
     It is written as one generator that reads the turn from its beginning to its end, and rests where text is missing.
 
     Args:
-        template: of the model that writes it.
+        syntax: of the model that writes it.
         tools: that it was offered, as for `parse`.
-        **template_kwargs: what the template was given for the prompt.
     """
 
-    def __init__(self, template: ChatTemplate, tools: Tools | None = None, **template_kwargs: Any) -> None:
-        self._syntax = syntax = template.syntax(**template_kwargs)
+    def __init__(self, syntax: Syntax, tools: Tools | None = None) -> None:
+        self._syntax = syntax
         self._calls: CallSyntax | None = syntax.calls or (GENERIC_CALLS if tools else None)
         if tools is not None and not tools:
             self._calls = None
@@ -122,9 +115,12 @@ class StreamParser:
 
     def _turn(self) -> Reading[None]:
         """Read reasoning, content and calls, up to the end of the turn."""
-        reasoned = yield from self._reasoning()
-        said = yield from self._begin_content(reasoned)
         calls, syntax = self._calls, self._syntax
+        if syntax.continues and not syntax.thinks_already:
+            said = True
+        else:
+            reasoned = yield from self._reasoning()
+            said = yield from self._begin_content(reasoned)
         trigger = calls.trigger if calls else ""
         marks = _Marks([trigger, syntax.content_end, *syntax.end])
         while True:
@@ -150,12 +146,13 @@ class StreamParser:
         start, stop = self._syntax.think_start, self._syntax.think_end
         if not stop:
             return False
-        opened = bool(start) and (yield from self._take(start))
+        opened = bool(start) and not self._syntax.continues and (yield from self._take(start))
         if not opened and not self._syntax.thinks_already:
             return (yield from self._take(stop))  # the prompt has opened and closed it, and the model closes it again
         trigger = self._calls.trigger if self._calls else ""
         # A call ends reasoning that was not closed.
-        yield from self._until(_Marks([stop, trigger]), "reasoning_content", lstrip=True, keep=trigger)
+        marks = _Marks([stop, trigger])
+        yield from self._until(marks, "reasoning_content", lstrip=not self._syntax.continues, keep=trigger)
         return True
 
     def _begin_content(self, trimmed: bool) -> Reading[bool]:
@@ -447,6 +444,8 @@ class StreamParser:
     def _harmony(self) -> Reading[None]:
         """Read messages: a header up to <|message|>, and a body up to the next marker."""
         marks = _Marks(["<|start|>", "<|channel|>", *self._syntax.end])
+        if self._syntax.continues:
+            yield from self._until(marks, "content", lstrip=False)
         while True:
             header = yield from _Trial(self).until(["<|message|>"], consume=True)
             if not self._text and self._final:

@@ -114,6 +114,7 @@ class Syntax:
         calls: how tool calls are written, None where the template knows no tools.
         harmony: the turn is made of messages with a header each, which says what they are, as gpt-oss has it.
         string_arguments: the template wants the arguments of calls as JSON text.
+        continues: the prompt ends within a turn, in its reasoning if thinks_already, or else in its content.
     """
 
     content_start: str = ""
@@ -126,6 +127,12 @@ class Syntax:
     calls: CallSyntax | None = None
     harmony: bool = False
     string_arguments: bool = False
+    continues: bool = False
+
+    def after(self, text: str) -> Syntax:
+        """Return how the model goes on with a turn whose content has begun with a text."""
+        _, opened, thought = text.rpartition(self.think_start or "\0")
+        return replace(self, thinks_already=bool(opened) and self.think_end not in thought, continues=True)
 
     @property
     def trigger(self) -> str:

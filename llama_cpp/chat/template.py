@@ -71,7 +71,7 @@ class ChatTemplate:
 
         Raises:
             TemplateError: if the template fails, refuses the messages, takes too long or writes too much.
-            ValidationError: if an argument holds what JSON has nothing for.
+            ValidationError: if an argument holds what JSON has nothing for, or there is no message to continue.
         """
         given = {"bos_token": self.bos_token, "eos_token": self.eos_token, **_plain("template_kwargs", template_kwargs)}
         conversation = [_with_reasoning(message) for message in _plain("messages", list(messages))]
@@ -106,14 +106,18 @@ class ChatTemplate:
 
     def syntax(self, **template_kwargs: Any) -> Syntax:
         """Return how the model writes what it answers, found out when it is first asked for."""
-        template_kwargs.pop("continue_final_message", None)  # says where a prompt ends, and nothing of answers
         key = repr(sorted(template_kwargs.items()))
         if key not in self._syntaxes:
             self._syntaxes[key] = derive(self, **template_kwargs)
         return self._syntaxes[key]
 
     def parse(
-        self, text: str, tools: Sequence[Any] | None = None, partial: bool = False, **template_kwargs: Any
+        self,
+        text: str,
+        tools: Sequence[Any] | None = None,
+        partial: bool = False,
+        continues: str | None = None,
+        **template_kwargs: Any,
     ) -> dict[str, Any]:
         """Read back what `render` writes for an assistant's message, and what the model writes.
 
@@ -121,6 +125,7 @@ class ChatTemplate:
             text: what follows the generation prompt; the end-of-turn marker may be there or not.
             tools: that the model was offered.
             partial: the text may go on: what could still become something else is left out.
+            continues: content that the text goes on from, after continue_final_message.
             **template_kwargs: that the prompt was rendered with.
 
         Returns:
@@ -128,7 +133,8 @@ class ChatTemplate:
         """
         from .parser import parse
 
-        return parse(self, text, tools=tools, partial=partial, **template_kwargs)
+        syntax = self.syntax(**template_kwargs)
+        return parse(syntax if continues is None else syntax.after(continues), text, tools=tools, partial=partial)
 
     def __repr__(self) -> str:
         return f"<ChatTemplate of {len(self.source)} characters>"

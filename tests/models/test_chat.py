@@ -189,6 +189,30 @@ def test_awaited_answers_share_batches(smollm2_path: Path) -> None:
     assert "Paris" in gathered(chunks)["content"]
 
 
+def test_an_answer_goes_on_with_the_last_message(smol: Llama) -> None:
+    begun = [*PARIS, {"role": "assistant", "content": "The capital of France is"}]
+    go_on = {"continue_final_message": True, "max_tokens": 1, **GREEDY}
+    response: Any = smol.create_chat_completion(begun, **go_on)
+    assert response["choices"][0]["message"] == {"role": "assistant", "content": " Paris"}
+    assert gathered(list(smol.create_chat_completion(begun, stream=True, **go_on)))["content"] == " Paris"
+    (row,) = smol.generate_batch([{"messages": begun, **go_on}])
+    assert row.message["content"] == " Paris"
+
+    def prompt(messages: Any, **options: Any) -> str:
+        _, (request,) = smol._chat(messages, options)
+        return smol.detokenize(request.tokens, unparse_special=True)
+
+    assert prompt(begun, continue_final_message=True) == prompt(PARIS) + "The capital of France is"
+    assert prompt(PARIS) == prompt(PARIS, add_generation_prompt=False) + "<|im_start|>assistant\n"
+    for messages, options, reason in [
+        (PARIS, {"continue_final_message": True}, "a last message of the assistant's"),
+        (begun, {"continue_final_message": True, "add_generation_prompt": True}, "no beginning of its own"),
+        (begun, {"continue_final_message": 1}, "continue_final_message must be"),
+    ]:
+        with pytest.raises(ValidationError, match=reason):
+            smol.create_chat_completion(messages, **options)
+
+
 def test_rows_of_a_batch_are_messages(smol: Llama) -> None:
     boolean = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "boolean"}}}
     greedy = SamplingParams(**GREEDY)

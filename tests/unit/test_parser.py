@@ -13,7 +13,7 @@ import pytest
 
 from llama_cpp import ChatTemplate, TemplateError
 from llama_cpp.chat.calls import check_tools, with_generic_tools
-from llama_cpp.chat.parser import StreamParser, message_of, new_call_id, parse
+from llama_cpp.chat.parser import StreamParser, message_of, new_call_id
 from llama_cpp.chat.reasoning import split_thinking, strip_thinking
 from llama_cpp.chat.template import CHATML
 
@@ -142,7 +142,7 @@ def test_messages_are_read_back(stem: str) -> None:
     failed = {
         name
         for name, message, text, kwargs in expressible(stem)
-        if simple(parse(template_of(stem), text, tools=tools_of(message), **kwargs)) != simple(message)
+        if simple(template_of(stem).parse(text, tools=tools_of(message), **kwargs)) != simple(message)
     }
     assert failed == KNOWN.get(stem, set())
 
@@ -157,13 +157,13 @@ def test_97_percent_of_what_templates_can_express_is_read_back() -> None:
 def test_pieces_make_the_same_message(stem: str) -> None:
     chance = random.Random(stem)
     for name, message, text, kwargs in expressible(stem):
-        parser = StreamParser(template_of(stem), tools_of(message), **kwargs)
+        parser = StreamParser(template_of(stem).syntax(**kwargs), tools_of(message))
         deltas, begin = [], 0
         while begin < len(text):
             end = begin + chance.randint(1, 6)
             deltas += parser.feed(text[begin:end])
             begin = end
-        whole = parse(template_of(stem), text, tools=tools_of(message), **kwargs)
+        whole = template_of(stem).parse(text, tools=tools_of(message), **kwargs)
         if name not in KNOWN.get(stem, set()):
             assert simple(message_of(deltas + parser.finish())) == simple(whole)
 
@@ -182,7 +182,7 @@ def test_more_text_only_ever_adds(stem: str) -> None:
         tools = tools_of(MESSAGES[name])
         before: list[str] = []
         for end in range(1, len(text) + 1):
-            now = texts(parse(template_of(stem), text[:end], tools=tools, partial=True))
+            now = texts(template_of(stem).parse(text[:end], tools=tools, partial=True))
             assert len(now) >= len(before)
             assert all(new.startswith(old) for old, new in zip(before, now, strict=False))
             before = now
@@ -220,11 +220,11 @@ NOOP = ("", "", ["noop"], [{}])
     ],
 )
 def test_what_models_write_otherwise_is_read_too(stem: str, text: str, expected: tuple[Any, ...]) -> None:
-    assert simple(parse(template_of(stem), text, tools=TOOLS)) == expected
+    assert simple(template_of(stem).parse(text, tools=TOOLS)) == expected
 
 
 def test_a_call_that_was_cut_off_keeps_what_there_is() -> None:
-    (found,) = parse(template_of(QWEN), '<tool_call>{"name": "write_file", "arguments": {"path": "a', tools=TOOLS)[
+    (found,) = template_of(QWEN).parse('<tool_call>{"name": "write_file", "arguments": {"path": "a', tools=TOOLS)[
         "tool_calls"
     ]
     assert found["function"] == {"name": "write_file", "arguments": '{"path": "a'}
@@ -233,7 +233,7 @@ def test_a_call_that_was_cut_off_keeps_what_there_is() -> None:
 @pytest.mark.parametrize("rest", ["\n</tool", "\n</tool_call>\n<tool_"])
 def test_a_call_that_was_cut_off_is_no_content(rest: str) -> None:
     text = '<tool_call>\n{"name": "noop", "arguments": {}}' + rest
-    assert simple(parse(template_of(QWEN), text, tools=TOOLS)) == NOOP
+    assert simple(template_of(QWEN).parse(text, tools=TOOLS)) == NOOP
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -243,26 +243,26 @@ def test_no_text_is_too_much_for_the_parser(stem: str) -> None:
     for _, _, text, kwargs in expressible(stem):
         begin, end = sorted(chance.randrange(len(text) + 1) for _ in range(2))
         broken = text[:begin] + chance.choice([*junk, text[begin:end] * 2]) + text[end:]
-        whole = parse(template_of(stem), broken, tools=TOOLS, **kwargs)
+        whole = template_of(stem).parse(broken, tools=TOOLS, **kwargs)
         json.dumps(whole, ensure_ascii=False).encode()
-        parser = StreamParser(template_of(stem), TOOLS, **kwargs)
+        parser = StreamParser(template_of(stem).syntax(**kwargs), TOOLS)
         deltas = [delta for at in range(0, len(broken), 3) for delta in parser.feed(broken[at : at + 3])]
         assert texts(message_of(deltas + parser.finish())) == texts(whole)
 
 
 def test_nothing_is_a_call_where_there_are_no_tools() -> None:
     text = '<tool_call>{"name": "noop", "arguments": {}}</tool_call>'
-    assert simple(parse(template_of(QWEN), text, tools=[])) == (text, "", [], [])
+    assert simple(template_of(QWEN).parse(text, tools=[])) == (text, "", [], [])
 
 
 def test_schemas_tell_texts_from_numbers() -> None:
     body = "<parameter=path>\n12\n</parameter>\n<parameter=other>\n12\n</parameter>\n<parameter=more>\nab\n</parameter>"
     text = f"<tool_call>\n<function=write_file>\n{body}\n</function>\n</tool_call>"
-    assert simple(parse(template_of(QWEN_CODER), text, tools=TOOLS))[3] == [{"path": "12", "other": 12, "more": "ab"}]
+    assert simple(template_of(QWEN_CODER).parse(text, tools=TOOLS))[3] == [{"path": "12", "other": 12, "more": "ab"}]
 
 
 def test_deltas_are_openais() -> None:
-    parser = StreamParser(template_of(QWEN), TOOLS)
+    parser = StreamParser(template_of(QWEN).syntax(), TOOLS)
     deltas = [
         delta
         for piece in ("<think>\nh", "m</think>\n\na", '<tool_call>{"name": "noop", "arg', 'uments": {', "}}")
@@ -282,7 +282,7 @@ def test_ids_differ_and_please_mistral() -> None:
 
 def test_the_cost_of_a_token_does_not_grow_with_the_text() -> None:
     def seconds(n: int, text: str) -> float:
-        parser = StreamParser(template_of(QWEN), TOOLS)
+        parser = StreamParser(template_of(QWEN).syntax(), TOOLS)
         begin = time.thread_time()
         for _ in range(n):
             parser.feed(text)
@@ -305,7 +305,7 @@ def test_models_without_tools_are_asked_in_hermes_form() -> None:
     assert '"get_weather"' in messages[0]["content"]
     template = ChatTemplate(CHATML)
     for text in (messages[2]["content"], 'ok <tool_call>\n{"name": "noop", "arguments": {}}\n</tool_call>'):
-        assert simple(parse(template, text, tools=TOOLS))[2:] == (["noop"], [{}])
+        assert simple(template.parse(text, tools=TOOLS))[2:] == (["noop"], [{}])
 
 
 @pytest.mark.parametrize(
@@ -330,3 +330,22 @@ def test_models_without_tools_are_asked_in_hermes_form() -> None:
 def test_reasoning_is_told_apart_without_a_template(text: str, expected: tuple[str, str]) -> None:
     assert split_thinking(text) == expected
     assert strip_thinking(text) == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("stem", "begun", "text", "expected"),
+    [
+        (QWEN, "The answer", " is <think> 42<|im_end|>", (" is <think> 42", "")),
+        (QWEN, "<think>\nSo", " it is 42.\n</think>\n\n42<|im_end|>", ("42", " it is 42.")),
+        (QWEN, "<think>\nSo\n</think>\n", "It is 42.", ("It is 42.", "")),
+        ("deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", "The answer", " is 42.", (" is 42.", "")),
+        ("openai-gpt-oss-120b", "The answer", " is 42.<|return|>", (" is 42.", "")),
+    ],
+)
+def test_an_answer_goes_on_with_what_has_begun(stem: str, begun: str, text: str, expected: tuple[str, str]) -> None:
+    message = template_of(stem).parse(text, continues=begun)
+    assert (message["content"], message.get("reasoning_content", "")) == expected
+    called = template_of(QWEN).parse(
+        ' will.\n<tool_call>\n{"name": "noop", "arguments": {}}\n</tool_call>', TOOLS, continues="I"
+    )
+    assert (called["content"], called["tool_calls"][0]["function"]["name"]) == (" will.", "noop")

@@ -14,7 +14,6 @@ from llguidance import LLMatcher, LLTokenizer
 
 from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError
 from llama_cpp.chat.call_grammar import call_grammar
-from llama_cpp.chat.parser import parse
 from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
 from llama_cpp.chat.template import CHATML
 from llama_cpp.grammar.constraint import Vocabulary
@@ -146,7 +145,7 @@ def test_a_template_that_was_never_seen_is_found_out() -> None:
     assert template.syntax() == Syntax(
         end=("</assistant>",), calls=CallSyntax("named_json", prefix="%%", after_name="=>", suffix="%%")
     )
-    found = parse(template, 'x%%noop=>{}%%%%write=>{"text": "%%"}%%</assistant>', tools=TOOLS)
+    found = template.parse('x%%noop=>{}%%%%write=>{"text": "%%"}%%</assistant>', tools=TOOLS)
     assert [call["function"]["arguments"] for call in found["tool_calls"]] == ["{}", '{"text": "%%"}']
 
 
@@ -193,7 +192,7 @@ def test_what_the_grammar_allows_is_read_and_valid(stem: str) -> None:
     for _ in range(2):
         text = made_up(matcher_of(template.syntax(), TOOLS[:2]), chance).decode()
         start = template.syntax().think_end if template.syntax().thinks_already else ""
-        calls = parse(template, start + text, tools=TOOLS[:2]).get("tool_calls", [])
+        calls = template.parse(start + text, tools=TOOLS[:2]).get("tool_calls", [])
         assert calls, text
         for call in calls:
             jsonschema.validate(json.loads(call["function"]["arguments"]), SCHEMAS[call["function"]["name"]])
@@ -330,7 +329,7 @@ def test_control_tokens_are_written_as_tokens(stem: str, tokens: list[str]) -> N
         assert len(written) < 2000
     text = b"".join(pieces[token] for token in written).decode()
     start = template.syntax().think_end if template.syntax().thinks_already else ""
-    (call,) = parse(template, start + text, tools=tools)["tool_calls"]
+    (call,) = template.parse(start + text, tools=tools)["tool_calls"]
     jsonschema.validate(json.loads(call["function"]["arguments"]), FILE)
 
 

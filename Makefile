@@ -4,13 +4,17 @@ BIN := .venv/bin
 PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
-.PHONY: demo test check bench bindings build clean
+.PHONY: demo test test-wheels check bench bindings build clean
 
 demo: build
 	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
 
 test: build
 	$(BIN)/python -m pytest
+
+# The wheels that are published, for every Python on this machine; llama.cpp is compiled for every kind of CPU, once.
+test-wheels: build
+	$(BIN)/python -m pytest tests/packaging/wheels.py
 
 check: build
 	$(BIN)/ruff check
@@ -21,7 +25,7 @@ check: build
 
 # In the folder that setup.py has configured, so that llama.cpp's programs and _core are linked with the same objects.
 bench: build
-	folder=build/cmake-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX").split(".")[1])') \
+	folder=build/cmake-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_platform())') \
 	&& $(BIN)/cmake -DLLAMA_CPP_CYTHON_BENCH=ON -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) $$folder \
 	&& $(BIN)/cmake --build $$folder --target llama-bench llama-batched-bench llama-server llama-quantize
 	$(BIN)/python -m benchmarks

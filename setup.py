@@ -32,8 +32,8 @@ class BuildCore(build_ext):
         if not Path(sysconfig.get_path("include"), "Python.h").is_file():
             raise SystemExit("Python.h, which an extension module is compiled with, is missing: install python3-dev")
         cmake = _build_tool("cmake", "CMAKE_BIN_DIR")
-        # One folder per Python version and platform, since their objects cannot be mixed.
-        folder = Path("build", "cmake-" + sysconfig.get_config_var("EXT_SUFFIX").split(".")[1])
+        # Python versions share llama.cpp's objects; platforms can't.
+        folder = Path("build", "cmake-" + sysconfig.get_platform())
         _configure(cmake, folder, core_cpp=_cythonize(ext))
         os.environ.setdefault("CMAKE_BUILD_PARALLEL_LEVEL", str(os.cpu_count()))
         if subprocess.call([cmake, "--build", str(folder), "--target", ext.name.rpartition(".")[2]]) != 0:
@@ -62,7 +62,8 @@ def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
     command += [f"-DCORE_CPP={core_cpp}", *cmake_args]
 
     variables = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_BUILD_TYPE")
-    settings = "\n".join([os.getcwd(), *cmake_args, *(f"{name}={os.environ.get(name, '')}" for name in variables)])
+    settings = "\n".join([os.getcwd(), sysconfig.get_config_var("EXT_SUFFIX"), *cmake_args])
+    settings += "".join(f"\n{name}={os.environ.get(name, '')}" for name in variables)
     last_settings = folder / "settings.txt"
     if not last_settings.is_file() or last_settings.read_text(encoding="utf-8") != settings:
         command.append("--fresh")

@@ -63,9 +63,8 @@ def main() -> None:
 
 
 def _built() -> Path:
-    """Return where `make bench` puts llama.cpp's programs: the folder that setup.py builds this Python's `_core` in."""
-    tag = sysconfig.get_config_var("EXT_SUFFIX").split(".")[1]
-    return ROOT / "build" / f"cmake-{tag}" / "bin"
+    """Return where `make bench` puts llama.cpp's programs: the folder that setup.py builds `_core` in."""
+    return ROOT / "build" / f"cmake-{sysconfig.get_platform()}" / "bin"
 
 
 def _circumstances() -> str:

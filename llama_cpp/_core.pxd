@@ -141,10 +141,19 @@ cdef extern from "ggml-backend.h" nogil:
     ggml_backend_dev_type_enum ggml_backend_dev_type(ggml_backend_dev_t device) except +raise_native_error
     ggml_backend_reg_t ggml_backend_dev_backend_reg(ggml_backend_dev_t device) except +raise_native_error
 
+    const char * ggml_backend_reg_name(ggml_backend_reg_t reg) except +raise_native_error
+    size_t ggml_backend_reg_dev_count(ggml_backend_reg_t reg) except +raise_native_error
+    ggml_backend_dev_t ggml_backend_reg_dev_get(ggml_backend_reg_t reg, size_t index) except +raise_native_error
     void * ggml_backend_reg_get_proc_address(ggml_backend_reg_t reg, const char * name) except +raise_native_error
 
-    size_t ggml_backend_dev_count() except +raise_native_error
-    ggml_backend_dev_t ggml_backend_dev_get(size_t index) except +raise_native_error
+    struct ggml_backend_feature:
+        const char * name
+        const char * value
+    ctypedef ggml_backend_feature * (*ggml_backend_get_features_t)(ggml_backend_reg_t reg)
+
+    size_t ggml_backend_reg_count() except +raise_native_error
+    ggml_backend_reg_t ggml_backend_reg_get(size_t index) except +raise_native_error
+
     ggml_backend_dev_t ggml_backend_dev_by_type(ggml_backend_dev_type_enum type) except +raise_native_error
 
     void ggml_backend_load_all() except +raise_native_error

@@ -50,6 +50,22 @@ cdef extern from "Python.h":
     void PyErr_SetInterrupt()
 
 
+cdef extern from "build_info.h":
+    """
+    #ifdef GGML_BACKEND_DL
+    #define DYNAMIC_BACKENDS true
+    #else
+    #define DYNAMIC_BACKENDS false
+    #endif
+    """
+    # CMakeLists.txt writes it.
+    const char * BUILD_COMMIT
+    const char * BUILD_TYPE
+    const char * BUILD_COMPILER
+    const char * BUILD_CMAKE_ARGS
+    cbool DYNAMIC_BACKENDS
+
+
 cdef extern from *:
     """
     #include <cstdio>

@@ -45,15 +45,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="llama-cpp",
-        usage="%(prog)s [-h] [--version] {run} ...",
+        usage="%(prog)s [-h] [--version] {run,doctor} ...",
         description="Run GGUF models.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
-    parser.add_argument("command", choices=["run"], help="run: continue a text (llama-cpp run --help)")
+    parser.add_argument(
+        "command",
+        choices=["run", "doctor"],
+        help="run: continue a text (llama-cpp run --help); doctor: tell what llama.cpp runs on, and what is wrong",
+    )
     # Not a subparser: those take the model for the prompt when options stand between the two.
-    parser.parse_args(arguments[:1])
+    command = parser.parse_args(arguments[:1]).command
     try:
+        if command == "doctor":
+            from . import doctor  # which imports much that `run` has no use for
+
+            return doctor.main(arguments[1:])
         return _run(arguments[1:])
     except LlamaError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -54,13 +54,18 @@ KNOWN_SAMPLERS = (*DEFAULT_SAMPLERS, "infill")
 
 
 def available_cpus() -> int:
-    """Count the CPUs that this process may use: its affinity mask, cut by the cgroup's CPU quota."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        count = os.cpu_count() or 1
-    quota = _cgroup_cpus()
-    return max(1, min(count, quota) if quota else count)
+    """Count the CPUs that this process may use."""
+    return max(1, min(cpu_limits().values()))
+
+
+def cpu_limits() -> dict[str, int]:
+    """Return how many CPUs the machine has ("machine"), and what leaves fewer of them: "affinity", "cgroup"."""
+    limits = {"machine": os.cpu_count() or 1}
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        limits["affinity"] = len(os.sched_getaffinity(0))
+    if quota := _cgroup_cpus():
+        limits["cgroup"] = quota
+    return limits
 
 
 def _cgroup_cpus() -> int | None:
@@ -224,7 +229,8 @@ class LlamaConfig:
         n_seq_max: sequences that the context holds side by side; each has n_ctx / n_seq_max tokens.
         n_threads: threads that generate; None means every CPU that this process may use.
         n_threads_batch: threads that process prompts; None means n_threads.
-        n_gpu_layers: layers to offload, -1 for all; has no effect in a CPU build.
+        n_gpu_layers: layers to offload, -1 for all. Without a GPU the CPU computes them, with a warning if any were
+            asked for.
         main_gpu: index of the GPU that holds everything when split_mode is "none".
         split_mode: how several GPUs share a model: "none" (0), "layer" (1), "row" (2), "tensor" (3).
         tensor_split: share of the model for each GPU, in any unit.

@@ -93,6 +93,20 @@ def cache_folder() -> Path:
     return Path(base, "llama-cpp-cython")
 
 
+def cached_path(name: str) -> Path:
+    """Return where the cache keeps a known model, or would keep it."""
+    return cache_folder() / KNOWN_MODELS[name].member.rpartition("/")[2]
+
+
+def is_cached(name: str) -> bool:
+    """Tell whether a known model has been fetched.
+
+    The size tells a file that a crash cut short, or that belongs to another release, for the price of a stat.
+    """
+    path = cached_path(name)
+    return path.is_file() and path.stat().st_size == KNOWN_MODELS[name].size
+
+
 def _cached(name: str, progress: bool) -> Path:
     """Return the path of a known model in the cache, where it is put if it is missing.
 
@@ -100,11 +114,10 @@ def _cached(name: str, progress: bool) -> Path:
         ModelLoadError: if it can't be; the cache then is as it was before.
     """
     model = KNOWN_MODELS[name]
-    folder = cache_folder()
-    path = folder / model.member.rpartition("/")[2]
+    path = cached_path(name)
+    folder = path.parent
     try:
-        # The size tells a file that a crash cut short, or that belongs to another release, for the price of a stat.
-        if path.is_file() and path.stat().st_size == model.size:
+        if is_cached(name):
             return path
 
         import tempfile

@@ -199,6 +199,7 @@ class Llama:
         self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
         self._sampling = _check_sampling(sampling) or SamplingParams()
         logs.set_verbose(self._config.verbose)
+        _warn_without_gpu(self._config)
         self._closed = False
         self._weights = self._load(model, progress_callback).acquire()
         self._vocab = self._model.vocab
@@ -2164,6 +2165,17 @@ def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:
     if sampling is not None and not isinstance(sampling, SamplingParams):
         raise ValidationError(f"sampling must be a SamplingParams, got {sampling!r}")
     return sampling
+
+
+def _warn_without_gpu(config: LlamaConfig) -> None:
+    """Log a warning if settings ask for a GPU and llama.cpp has found none."""
+    asked = [name for name in ("n_gpu_layers", "main_gpu") if getattr(config, name) > 0]
+    asked += ["tensor_split"] if config.tensor_split else []
+    if asked and not _core.supports_gpu_offload():
+        logs.logger.warning(
+            "%s: there is no GPU that llama.cpp can use, so the CPU computes everything; `llama-cpp doctor` tells why",
+            ", ".join(f"{name}={getattr(config, name)!r}" for name in asked),
+        )
 
 
 def _check_metadata(model: _core.Model, config: LlamaConfig) -> None:

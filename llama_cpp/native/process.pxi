@@ -101,9 +101,19 @@ llama_log_set(log_callback, NULL)
 ggml_set_abort_callback(throw_assertion)
 
 
+# Now, so that programs which call llama.h through ctypes find them too.
+if DYNAMIC_BACKENDS:
+    ggml_backend_load_all_from_path(os.fsencode(os.path.dirname(__file__)))
+
+
 cdef int ensure_backend() except -1:
     global backend_ready
     if not backend_ready:
+        if ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == NULL:
+            raise LlamaError(
+                f"none of the libraries for CPUs in {os.path.dirname(__file__)!r} could be loaded; reinstall "
+                "llama-cpp-cython, or build it for this machine: pip install --no-binary llama-cpp-cython llama-cpp-cython"
+            )
         with nogil:
             llama_backend_init()
         backend_ready = True
@@ -133,6 +143,61 @@ def system_info() -> str:
 def version() -> str:
     """Return llama.cpp's own version (llama_version)."""
     return llama_version().decode()
+
+
+def build_info() -> dict:
+    """Tell what this module was built from and how."""
+    return {
+        "llama_cpp_commit": BUILD_COMMIT.decode(),
+        "build_type": BUILD_TYPE.decode(),
+        "compiler": BUILD_COMPILER.decode(),
+        "cmake_args": BUILD_CMAKE_ARGS.decode(),
+        "dynamic_backends": DYNAMIC_BACKENDS,
+    }
+
+
+_DEVICE_TYPES = {
+    GGML_BACKEND_DEVICE_TYPE_CPU: "cpu",
+    GGML_BACKEND_DEVICE_TYPE_GPU: "gpu",
+    GGML_BACKEND_DEVICE_TYPE_IGPU: "gpu",
+    GGML_BACKEND_DEVICE_TYPE_ACCEL: "accelerator",
+}
+
+
+def backends() -> list:
+    """Describe ggml's backends: their names, the features that they use, and the devices that they have found."""
+    ensure_backend()
+    return [describe_backend(ggml_backend_reg_get(i)) for i in range(ggml_backend_reg_count())]
+
+
+cdef dict describe_backend(ggml_backend_reg_t backend):
+    cdef void * get_features = ggml_backend_reg_get_proc_address(backend, b"ggml_backend_get_features")
+    cdef ggml_backend_feature * feature
+    features = {}
+    if get_features != NULL:
+        feature = (<ggml_backend_get_features_t> get_features)(backend)
+        while feature.name != NULL:
+            features[feature.name.decode()] = feature.value.decode()
+            feature += 1
+    n_devices = ggml_backend_reg_dev_count(backend)
+    return {
+        "name": ggml_backend_reg_name(backend).decode(),
+        "features": features,
+        "devices": [describe_device(ggml_backend_reg_dev_get(backend, i)) for i in range(n_devices)],
+    }
+
+
+cdef dict describe_device(ggml_backend_dev_t device):
+    cdef size_t free = 0
+    cdef size_t total = 0
+    ggml_backend_dev_memory(device, &free, &total)
+    return {
+        "name": ggml_backend_dev_name(device).decode(),
+        "description": ggml_backend_dev_description(device).decode("utf-8", "replace"),
+        "type": _DEVICE_TYPES.get(ggml_backend_dev_type(device), "other"),
+        "memory_free": free,
+        "memory_total": total,
+    }
 
 
 def supports_gpu_offload() -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -18,16 +17,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.packaging.conftest import OFFLINE, ROOT, run, unpack
+
 LLAMA_H = ROOT / "vendor" / "llama.cpp" / "include" / "llama.h"
-OFFLINE = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
-
-
-def run(*command: str | Path, **variables: str) -> str:
-    """Return the standard output of a command that must succeed."""
-    done = subprocess.run([str(part) for part in command], env=os.environ | variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def modules(folder: Path) -> set[str]:
@@ -35,23 +27,9 @@ def modules(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sdist")
-    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", folder, ROOT, **OFFLINE)
-    (archive,) = folder.iterdir()
-    return archive
-
-
-@pytest.fixture(scope="module")
 def unpacked(sdist: Path) -> Path:
-    """Return the folder of the unpacked sdist, whose only other content is what CMake and Cython left there before."""
-    parent = ROOT / "build" / "from-sdist"
-    folder = parent / sdist.name.removesuffix(".tar.gz")
-    if folder.exists():
-        for path in [*folder.glob("[!b]*"), *folder.glob("build/[!c]*")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    parent.mkdir(parents=True, exist_ok=True)
-    run("tar", "-xzf", sdist, "-C", parent)
+    folder = ROOT / "build" / "from-sdist"
+    unpack(sdist, folder)
     return folder
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import llama_cpp
-from llama_cpp import ModelLoadError, ValidationError
+from llama_cpp import ModelLoadError, ValidationError, _core
 from tests.conftest import MakeTiny
 from tests.helpers import load, run_script
 
@@ -71,6 +72,17 @@ def test_verbose_reports_progress(tiny_path: Path, records: Records) -> None:
     assert {logging.INFO} <= records.levels() <= {logging.INFO, logging.WARNING}
     assert any("llama_model_loader" in line and "general.architecture" in line for line in lines)
     assert not any("\n" in line for line in lines)
+
+
+@pytest.mark.skipif(_core.supports_gpu_offload(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    "asked", [{"n_gpu_layers": 3}, {"main_gpu": 1, "tensor_split": [1.0]}, {}, {"n_gpu_layers": 0}]
+)
+def test_a_gpu_asked_for_and_not_there_is_a_warning(asked: dict[str, Any], tiny_path: Path, records: Records) -> None:
+    load(tiny_path, **asked).close()
+    lines = [record.getMessage() for record in records.records if record.levelno == logging.WARNING]
+    names = ", ".join(f"{name}={value}" for name, value in asked.items() if value)
+    assert [line.partition(":")[0] for line in lines] == ([names] if names else [])
 
 
 def test_quiet_reports_errors_alone(tiny_path: Path, broken_path: Path, records: Records) -> None:

@@ -142,6 +142,7 @@ _CHAT_OPTIONS = (
     "chat_template_kwargs",
     "reasoning_effort",
     "model",
+    "sampling",
 )
 # Those of them that mean nothing for one row among others.
 _NOT_IN_ROWS = ("n", "stream", "stream_options", "reset_kv_cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import itertools
@@ -49,6 +50,7 @@ class ChatTemplate:
         self.eos_token = eos_token
         self._template = _compile(source)
         self._syntaxes: dict[str, Syntax] = {}
+        self._overrides: Mapping[str, Any] = {}
 
     def render(
         self,
@@ -108,8 +110,13 @@ class ChatTemplate:
         """Return how the model writes what it answers, found out when it is first asked for."""
         key = repr(sorted(template_kwargs.items()))
         if key not in self._syntaxes:
-            self._syntaxes[key] = derive(self, **template_kwargs)
+            self._syntaxes[key] = dataclasses.replace(derive(self, **template_kwargs), **self._overrides)
         return self._syntaxes[key]
+
+    def override(self, fields: Mapping[str, Any]) -> None:
+        """Replace fields of the syntax, for a model that writes what its template does not show."""
+        self._overrides = dict(fields)
+        self._syntaxes.clear()
 
     def parse(
         self,

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 from ..files import read_metadata
 from .detect import detect_file
 from .families import ModelConfig, ModelFamily
 
-__all__ = ["ModelConfig", "ModelFamily", "detect_model_family"]
+if TYPE_CHECKING:
+    from .llm import UnifiedLLM
+
+__all__ = ["ModelConfig", "ModelFamily", "UnifiedLLM", "detect_model_family"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "UnifiedLLM":  # detection alone needs neither models nor chat
+        from .llm import UnifiedLLM
+
+        return UnifiedLLM
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def detect_model_family(path: str | os.PathLike[str]) -> ModelConfig:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..config import SamplingParams
+
+if TYPE_CHECKING:
+    from ..chat.syntax import Syntax
 
 
 class ModelFamily(enum.Enum):
@@ -79,6 +82,8 @@ class Thinking:
         tags: texts before and after thinking.
         answer_tags: texts before and after the answer that follows, where the model writes them.
         strip_history: the thinking of earlier turns is not sent back.
+        farewell: what the maker's recipe for a limit on thinking writes before the second tag.
+        answer_start: what follows the second tag at such a limit.
     """
 
     switch: Literal["never", "always", "argument", "suffix", "level"]
@@ -86,6 +91,26 @@ class Thinking:
     tags: tuple[str, str] = ("<think>", "</think>")
     answer_tags: tuple[str, str] = ("", "")
     strip_history: bool = True
+    farewell: str = ""
+    answer_start: str = ""
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the model can think."""
+        return self.switch != "never"
+
+    def closing(self, may_call: bool) -> str:
+        """Return what ends thinking early; a model that may call tools then says itself what it goes on with."""
+        return self.farewell + self.tags[1] + ("" if may_call else self.answer_start)
+
+    def syntax_fields(self, derived: Syntax) -> dict[str, str]:
+        """Return the fields of a syntax that the template does not show."""
+        fields = {}
+        if not derived.think_end and not derived.harmony:
+            fields |= {"think_start": self.tags[0], "think_end": self.tags[1]}
+        if self.answer_tags[0]:
+            fields |= {"content_start": self.answer_tags[0], "content_end": self.answer_tags[1]}
+        return fields
 
     def template_kwargs(self, enabled: bool, level: str = "medium") -> dict[str, bool | str]:
         """Return the template arguments that switch thinking on or off, or to a level."""
@@ -98,6 +123,12 @@ REASONING_LEVELS = ("low", "medium", "high")
 
 NEVER = Thinking("never")
 ENABLE_THINKING = Thinking("argument", "enable_thinking")
+# Qwen3's technical report (arXiv:2505.09388), section 4.3, and the guide to thinking budgets in QwenLM/Qwen3
+QWEN_FAREWELL = (
+    "\n\nConsidering the limited time by the user, I have to give the solution based on the thinking directly now.\n"
+)
+QWEN_SWITCH = Thinking("argument", "enable_thinking", farewell=QWEN_FAREWELL)
+QWEN_ALWAYS = Thinking("always", farewell=QWEN_FAREWELL)
 
 
 @dataclass(frozen=True)
@@ -134,7 +165,7 @@ class Variant:
     @property
     def supports_thinking(self) -> bool:
         """Whether the model can think before it answers."""
-        return self.thinking.switch != "never"
+        return self.thinking.is_possible
 
     def sampling_params(self, thinking: bool) -> SamplingParams:
         """Return the recommended sampling, with or without thinking."""
@@ -161,7 +192,12 @@ class Variant:
 GREEDY = Sampling(temperature=0.0)
 MISTRAL_THINKING = Thinking("always", tags=("[THINK]", "[/THINK]"), strip_history=False)
 PHI_THINKING = Thinking("always", strip_history=False)
-REASONING_EFFORT = Thinking("level", "reasoning_effort", tags=("<|channel|>analysis<|message|>", "<|end|>"))
+REASONING_EFFORT = Thinking(
+    "level",
+    "reasoning_effort",
+    tags=("<|channel|>analysis<|message|>", "<|end|>"),
+    answer_start="<|start|>assistant<|channel|>final<|message|>",
+)
 
 # Of several variants that fit a file equally well the first is taken, so the commonest of a family stands first.
 VARIANTS: tuple[Variant, ...] = (
@@ -174,7 +210,7 @@ VARIANTS: tuple[Variant, ...] = (
         thinking_sampling=Sampling(0.6, top_p=0.95, top_k=20),
         max_ctx=40_960,
         chat_format="chatml",
-        thinking=ENABLE_THINKING,
+        thinking=QWEN_SWITCH,
         architectures=frozenset({"qwen3", "qwen3moe"}),
         names=("qwen 3",),
         template_has=("<|im_start|>", "enable_thinking"),
@@ -186,7 +222,7 @@ VARIANTS: tuple[Variant, ...] = (
         sampling=Sampling(0.6, top_p=0.95, top_k=20),
         max_ctx=262_144,
         chat_format="chatml",
-        thinking=Thinking("always"),
+        thinking=QWEN_ALWAYS,
         architectures=frozenset({"qwen3", "qwen3moe"}),
         names=("qwen 3 * thinking",),
         template_has=("<|im_start|>", "</think>"),
@@ -224,7 +260,7 @@ VARIANTS: tuple[Variant, ...] = (
         thinking_sampling=Sampling(0.6, top_p=0.95, top_k=20),
         max_ctx=40_960,
         chat_format="chatml",
-        thinking=Thinking("suffix", " /no_think"),
+        thinking=Thinking("suffix", " /no_think", farewell=QWEN_FAREWELL),
         architectures=frozenset({"qwen3", "qwen3moe"}),
         names=("qwen 3",),
         template_has=("<|im_start|>",),
@@ -248,7 +284,7 @@ VARIANTS: tuple[Variant, ...] = (
         sampling=Sampling(0.6, top_p=0.95, top_k=20),
         max_ctx=262_144,
         chat_format="chatml",
-        thinking=Thinking("always"),
+        thinking=QWEN_ALWAYS,
         architectures=frozenset({"qwen3next"}),
         names=("qwen 3 next * thinking",),
         template_has=("<|im_start|>", "</think>"),
@@ -272,7 +308,7 @@ VARIANTS: tuple[Variant, ...] = (
         thinking_sampling=Sampling(1.0, top_p=0.95, top_k=20, presence_penalty=1.5),
         max_ctx=262_144,
         chat_format="chatml",
-        thinking=ENABLE_THINKING,
+        thinking=QWEN_SWITCH,
         architectures=frozenset({"qwen35", "qwen35moe"}),
         names=("qwen 3.5",),
         template_has=("<|im_start|>", "enable_thinking"),

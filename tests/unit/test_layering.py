@@ -20,7 +20,7 @@ ALLOWED = {
     "hub": {"errors"},
     "grammar": {"config", "errors"},
     "compat": {"_core", "logs"},
-    "unified": {"config", "errors", "files"},
+    "unified": {"chat", "config", "errors", "files", "llama", "types"},
     "llama_cpp": {"compat"},
     "embedding": {"_core", "config", "engine"},
     "chat": {"errors"},

@@ -1,0 +1,60 @@
+"""ThinkingBudget: a logits processor that ends a model's thinking after so many tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class ThinkingBudget:
+    """Ends one answer's thinking after so many tokens, by making the model write what ends it.
+
+    Args:
+        n_tokens: that it may think for, the tag that begins thinking among them.
+        tags: texts before and after thinking.
+        opened: the prompt has opened the thinking.
+        start: tokens of the first tag; where they come again later, the thinking ends at once.
+        closing: tokens that end the thinking.
+        text_of: detokenizes, special tokens included.
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        tags: tuple[str, str],
+        opened: bool,
+        start: Sequence[int],
+        closing: Sequence[int],
+        text_of: Callable[[Sequence[int]], str],
+    ) -> None:
+        self._n_tokens = n_tokens
+        self._tags = tags
+        self._opened = opened
+        self._start = list(start)
+        self._closing = closing
+        self._text_of = text_of
+        self._n_prompt: int | None = None
+        self._closes_at: int | None = None
+
+    def __call__(self, token_ids: Any, logits: Any) -> None:
+        """Leave only the next closing token possible, if it is time for that."""
+        n = len(token_ids)
+        if self._n_prompt is None:
+            self._n_prompt = n
+        if n - self._n_prompt < self._n_tokens:
+            return
+        if self._closes_at is None or n >= self._closes_at + len(self._closing):
+            if not self._thinks(token_ids.tolist()):
+                return
+            self._closes_at = n
+        logits[:] = -math.inf
+        logits[self._closing[n - self._closes_at]] = 0.0
+
+    def _thinks(self, token_ids: list[int]) -> bool:
+        written = token_ids[self._n_prompt :]
+        if len(written) > self._n_tokens:
+            return written[-len(self._start) :] == self._start
+        start, end = self._tags
+        text = (start if self._opened else "") + self._text_of(written)
+        return start in text.rpartition(end)[2]

@@ -384,7 +384,19 @@ VARIANTS: tuple[Variant, ...] = (
         names=("ministral 3 * reasoning",),
         template_has=("[INST]", "[SYSTEM_PROMPT]", "[THINK]"),
     ),
-    # card of mistralai/Magistral-Small-2506, which recommends to use 40,960 tokens at most
+    # card of mistralai/Magistral-Small-2506: the system prompt asks for <think>, which is plain text; 40,960 tokens
+    Variant(
+        name="magistral-2506",
+        family=ModelFamily.MISTRAL,
+        sampling=Sampling(0.7, top_p=0.95),
+        max_ctx=40_960,
+        chat_format="mistral-v7-tekken",
+        thinking=Thinking("always", strip_history=False),
+        architectures=frozenset({"llama"}),
+        names=("magistral * 2506",),
+        template_has=("[INST]", "[SYSTEM_PROMPT]"),
+    ),
+    # card of mistralai/Magistral-Small-2509: sampling, and that traces may be kept
     Variant(
         name="magistral",
         family=ModelFamily.MISTRAL,

@@ -6,18 +6,18 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..chat.messages import check_messages
 from ..chat.reasoning import strip_thinking
-from ..config import DEFAULT_N_BATCH, LlamaConfig, SamplingParams, check_bool, check_int, check_text
-from ..errors import ValidationError
+from ..config import DEFAULT_N_BATCH, LlamaConfig, SamplingParams, check_bool, check_int, check_list, check_text
+from ..errors import LlamaError, ValidationError
 from ..files import read_metadata
 from ..llama import Llama, Stop
 from ..types import ChatCompletion, ChatCompletionChunk, GenerationResult
 from .budget import ThinkingBudget
 from .detect import detect, resolve_family
-from .families import REASONING_LEVELS, ModelConfig, ModelFamily, Variant
+from .families import REASONING_LEVELS, ModelConfig, ModelFamily, Thinking, Variant
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llama_cpp")
 
 _DEFAULTS = {"n_ctx": 8192, "n_batch": DEFAULT_N_BATCH, "n_ubatch": 512, "n_gpu_layers": -1, "verbose": False}
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")  # keys of messages
 
 
 class UnifiedLLM:
@@ -341,10 +343,55 @@ class UnifiedLLM:
         Raises:
             LlamaError: as `Llama.create_chat_completion` has it.
         """
-        arguments = self._arguments(
-            messages, max_tokens, thinking, stop, sampling, seed, max_thinking_tokens, options
-        )
+        arguments = self._arguments(messages, max_tokens, thinking, stop, sampling, seed, max_thinking_tokens, options)
         return self._llama.create_chat_completion(**arguments, stream=stream)
+
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        system_prompt: str | None = None,
+        max_tokens: int | None = None,
+        thinking: bool = False,
+        stop: Stop = None,
+        *,
+        sampling: SamplingParams | None = None,
+        seed: int | None = None,
+        max_thinking_tokens: int | None = None,
+        on_error: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        n_parallel: int | None = None,
+        **options: Any,
+    ) -> list[str | LlamaError]:
+        """Answer many prompts side by side, and return the answers in the prompts' order.
+
+        Args:
+            prompts: what users say, each in a conversation of its own.
+            system_prompt, max_tokens, thinking, stop, sampling, seed, max_thinking_tokens, **options: as `generate` has
+                them. Each answer reserves memory for max_tokens: a number lets more of them run side by side.
+            on_error, progress, n_parallel: as `Llama.generate_batch` has them.
+
+        Returns:
+            The answers, without the thinking (with on_error="return", a LlamaError in the place of one that failed).
+
+        Raises:
+            LlamaError: as `Llama.generate_batch` has it.
+        """
+        check_list("prompts", prompts)
+        rows = [
+            self._arguments(
+                _messages_of(prompt, system_prompt, f"prompts[{index}]"),
+                max_tokens,
+                thinking,
+                stop,
+                sampling,
+                seed,
+                max_thinking_tokens,
+                options,
+            )
+            for index, prompt in enumerate(prompts)
+        ]
+        results = self._llama.generate_batch(rows, on_error=on_error, progress=progress, n_parallel=n_parallel)
+        return [result if isinstance(result, LlamaError) else _answer_of(result) for result in results]
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -368,6 +415,8 @@ class UnifiedLLM:
         conversation = check_messages(messages)
         if ways.strip_history:
             conversation = _without_old_thinking(conversation, ways.tags)
+        else:
+            conversation = [_with_thinking(message, ways) for message in conversation]
         if ways.switch == "suffix" and not thinking:
             conversation = _with_suffix(conversation, ways.key)
         kwargs = {**ways.template_kwargs(thinking, self._level), **(options.get("chat_template_kwargs") or {})}
@@ -408,9 +457,9 @@ class UnifiedLLM:
         return [*([others] if callable(others) else others), budget]
 
 
-def _messages_of(prompt: str, system_prompt: str | None) -> list[dict[str, Any]]:
+def _messages_of(prompt: str, system_prompt: str | None, name: str = "prompt") -> list[dict[str, Any]]:
+    check_text(name, prompt)
     messages = [{"role": "user", "content": prompt}]
-    check_text("prompt", prompt)
     if system_prompt is not None:
         check_text("system_prompt", system_prompt)
         messages.insert(0, {"role": "system", "content": system_prompt})
@@ -427,10 +476,19 @@ def _without_old_thinking(messages: list[dict[str, Any]], tags: tuple[str, str])
 def _answer_alone(message: dict[str, Any], tags: tuple[str, str]) -> dict[str, Any]:
     if message["role"] != "assistant":
         return message
-    kept = {key: message[key] for key in message if key not in ("reasoning_content", "reasoning", "thinking")}
+    kept = {key: value for key, value in message.items() if key not in _REASONING}
     if tags[1] in kept["content"]:
         kept["content"] = strip_thinking(kept["content"])
     return kept
+
+
+def _with_thinking(message: dict[str, Any], ways: Thinking) -> dict[str, Any]:
+    """Write an answer's thinking into its content, since the templates of families that keep it know no other place."""
+    thought = next((message[key] for key in _REASONING if message.get(key)), None)
+    if message["role"] != "assistant" or thought is None:
+        return message
+    kept = {key: value for key, value in message.items() if key not in _REASONING}
+    return {**kept, "content": thought.join(ways.tags) + kept["content"].join(ways.answer_tags)}
 
 
 def _with_suffix(messages: list[dict[str, Any]], suffix: str) -> list[dict[str, Any]]:
@@ -446,6 +504,11 @@ def _parts(answer: ChatCompletion) -> tuple[str, str]:
     """Return the thinking and the answer."""
     message = answer["choices"][0]["message"]
     return message.get("reasoning_content", ""), message["content"] or ""
+
+
+def _answer_of(result: GenerationResult) -> str:
+    assert result.message is not None
+    return result.message["content"] or ""
 
 
 def _texts(chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:

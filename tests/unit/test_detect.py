@@ -44,7 +44,7 @@ FILE_NAMES = {
     "Ministral-3-3B-Instruct-2512-Q4_K_M.gguf": "ministral-3",
     "mistralai_Ministral-3-14B-Instruct-2512-Q8_0.gguf": "ministral-3",
     "Ministral-3-8B-Reasoning-2512-Q4_K_M.gguf": "ministral-3-reasoning",
-    "Magistral-Small-2506_Q4_K_M.gguf": "magistral",
+    "Magistral-Small-2506_Q4_K_M.gguf": "magistral-2506",
     "Magistral-Small-2509-UD-Q4_K_XL.gguf": "magistral",
     "mistralai_Devstral-Small-2507-Q4_K_M.gguf": "devstral",
     "Phi-3-mini-4k-instruct-q4.gguf": "phi-3",

@@ -105,7 +105,7 @@ class Thinking:
 
     def syntax_fields(self, derived: Syntax) -> dict[str, str]:
         """Return the fields of a syntax that the template does not show."""
-        fields = {}
+        fields: dict[str, str] = {}
         if not derived.think_end and not derived.harmony:
             fields |= {"think_start": self.tags[0], "think_end": self.tags[1]}
         if self.answer_tags[0]:

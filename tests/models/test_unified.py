@@ -222,7 +222,7 @@ def test_the_family_s_stops_stand_beside_the_caller_s(speak: Callable[..., Unifi
     with speak("glm-4", "Four it is.<|user|>And five?") as llm:
         assert llm.generate("Two and two?") == "Four it is."
         assert llm.generate("Two and two?", stop="it") == "Four "
-        assert llm.generate("Two and two?", stop=["five", "is"]) == "Four it"
+        assert llm.generate("Two and two?", stop=["five", "is"]) == "Four it "
         with pytest.raises(ValidationError, match="stop must be"):
             llm.generate("Two and two?", stop=7)  # type: ignore[arg-type]
 
@@ -374,7 +374,7 @@ def test_a_life(speak: Callable[..., UnifiedLLM], tmp_path: Path) -> None:
 def test_a_chatml_model_without_a_template_is_given_it(tmp_path: Path) -> None:
     path = tiny.write_model(tmp_path / "Qwen3-8B.gguf", "qwen3")
     with UnifiedLLM(path, n_ctx=256, n_threads=1, seed=1) as llm:
-        assert prompt_of(llm, [QUESTION]).endswith("<|im_start|>assistant\n")
+        assert prompt_of(llm, [QUESTION]).count("<|im_start|>") == 2
         assert llm.generate("Hi", max_tokens=4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -98,8 +99,11 @@ class Constraint:
         return bool(self._matcher.validate_tokens([token]) == 1)
 
     def mask(self, address: int, n_bytes: int) -> None:
-        """Set a bit, at an address, for each token that may come next; the vocabulary is padded to 32 tokens."""
-        self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
+        """Set a bit, at an address, for each token that `allows` may allow; the vocabulary is padded to 32 tokens."""
+        if self._trigger is None:
+            self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
+        else:
+            ctypes.memset(address, 0xFF, n_bytes)  # any text may stand before the grammar
 
     def accept(self, token: int) -> list[int]:
         """Note that a token was chosen, and return those that must follow it, which count as chosen too."""

@@ -7,8 +7,10 @@ Integers have at most 300, fewer than Python's int() refuses.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -152,6 +154,7 @@ def possible(term: Term) -> bool:
     return listed(term) != frozenset()
 
 
+@functools.lru_cache(1000)
 def listed(term: Term) -> frozenset[Any] | None:
     """Return the numbers that satisfy a term if it lists some, or allows few multiples; else None."""
     candidates = next((leaf.numbers for leaf in term if isinstance(leaf, Numbers)), None) or _multiples(term)
@@ -165,7 +168,7 @@ def _satisfies(leaf: Any, value: Any) -> bool:
     return bool(inner.holds(value)) != isinstance(leaf, Not)
 
 
-def _multiples(term: Term) -> list[Any] | None:
+def _multiples(term: Term) -> Iterable[Any] | None:
     """Return the multiples between the bounds of a term, None if they are too many or there are no bounds."""
     lowest, highest = _bounds(term)
     divisors = [Fraction(decimal(leaf.divisor)) for leaf in term if isinstance(leaf, Multiple)]
@@ -177,6 +180,8 @@ def _multiples(term: Term) -> list[Any] | None:
     first, last = math.ceil(Fraction(lowest.bound) / step), math.floor(Fraction(highest.bound) / step)
     if last - first >= MAX_VALUES:
         return None
+    if step.denominator == 1:
+        return range(int(step) * first, int(step) * last + 1, int(step))
     exact = (step * factor for factor in range(first, last + 1))
     return [int(value) if value.denominator == 1 else float(value) for value in exact]
 

@@ -109,7 +109,7 @@ cdef class DecodeLoop:
     cdef list failures              # what they raised
     cdef list grammars              # Samplers that hold the slots' grammars, None for slots without
     cdef list constraints           # objects that allow and accept tokens, None for slots without
-    cdef vector[uint32_t] allowed   # a bit for each token that a constraint allows
+    cdef vector[uint32_t] allowed   # a bit for each token that a constraint may allow
     cdef list loras                 # (LoraAdapter, scale)s of each slot in use, held strongly
     cdef list lora_keys             # the same as (id, scale)s, of each slot's sequence in memory
     cdef int active_lora            # number of the set that the context has
@@ -213,8 +213,8 @@ cdef class DecodeLoop:
             grammar: a chain of nothing but a grammar, which every token must satisfy; a token is chosen first and the
                 others are looked at only if the grammar rejects it.
             constraint: likewise an object with the methods `allows(token) -> bool`, `mask(address, n_bytes)`, which
-                sets a bit for each token that is allowed, `accept(token) -> list[int]`, which returns the tokens that
-                must follow, and `stopped() -> bool`, whether nothing more is allowed.
+                sets a bit for each token that may be allowed, `accept(token) -> list[int]`, which returns the tokens
+                that must follow, and `stopped() -> bool`, whether nothing more is allowed.
             scores: writable float32 buffer of shape (n_vocab,), which then holds a copy of the logits to choose from.
 
         Returns:
@@ -795,16 +795,22 @@ cdef class DecodeLoop:
 
     cdef llama_token constrain(self, Slot * slot, const float * row, llama_token token) noexcept nogil:
         """Return a token that a slot's constraint allows: the one that was chosen, or else another one."""
-        with gil:
-            try:
-                constraint = self.constraints[slot.seq_id]
-                if constraint.allows(token):
-                    return token
-                constraint.mask(<size_t> self.allowed.data(), self.allowed.size() * sizeof(uint32_t))
-            except BaseException as error:
-                self.fail(slot, error, "a constraint")
-                return -1
-        return choose(row, slot.chain, False, self.candidates, slot.error, self.allowed.data())
+        cdef bint masked = False
+        while token >= 0:
+            with gil:
+                try:
+                    constraint = self.constraints[slot.seq_id]
+                    if constraint.allows(token):
+                        return token
+                    if not masked:
+                        constraint.mask(<size_t> self.allowed.data(), self.allowed.size() * sizeof(uint32_t))
+                except BaseException as error:
+                    self.fail(slot, error, "a constraint")
+                    return -1
+            masked = True
+            self.allowed[token >> 5] &= ~(<uint32_t> 1 << (token & 31))
+            token = choose(row, slot.chain, False, self.candidates, slot.error, self.allowed.data())
+        return -1
 
     cdef int follow(self, Slot * slot, llama_token token) except -1 nogil:
         """Tell a slot's constraint of a token, and append what must follow it without sampling that."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 import re
@@ -109,6 +110,18 @@ def test_a_lazy_grammar_begins_at_its_trigger(llm: Llama) -> None:
     assert result.matches_grammar is None
     never = LlamaGrammar.from_string('root ::= "!"', trigger_tokens=[5])
     assert llm.generate(PROMPT, 12, GREEDY, grammar=never) == free
+
+
+def test_what_does_not_fit_behind_a_trigger_is_free_text(llm: Llama) -> None:
+    free = llm.generate_result(PROMPT, 20, GREEDY)
+    pieces = [llm.token_to_piece(token) for token in free.token_ids]
+    place = next(place for place, piece in enumerate(pieces) if len(piece) > 2 and piece not in pieces[:place])
+    grammar = LlamaGrammar.from_regex("!!")
+    lazy = dataclasses.replace(grammar, trigger=pieces[place][:-1])  # in the middle of a token
+    result = llm.generate_result(PROMPT, 20, GREEDY, grammar=lazy)
+    assert result.token_ids[:place] == free.token_ids[:place]
+    assert result.token_ids[place] != free.token_ids[place]
+    assert "!" not in llm.token_to_piece(result.token_ids[place])
 
 
 def test_one_grammar_serves_models_threads_and_processes(llm: Llama, tiny_path: Path) -> None:

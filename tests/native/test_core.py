@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -562,6 +563,34 @@ def test_loop_takes_as_many_steps_as_it_may(context: Context, vocab: Vocab) -> N
     assert loop.run(7) == 7
     assert loop.release(0)["finish_reason"] == "cancelled"
     assert len(loop.tokens(0)) == 1 + 7
+
+
+class EvenTokens:
+    """Allows even tokens, by a mask that has all of them."""
+
+    def allows(self, token: int) -> bool:
+        return token % 2 == 0
+
+    def mask(self, address: int, n_bytes: int) -> None:
+        ctypes.memset(address, 0xFF, n_bytes)
+
+    def accept(self, token: int) -> list[int]:
+        assert token % 2 == 0
+        return []
+
+    def stopped(self) -> bool:
+        return False
+
+
+def test_a_token_that_only_the_mask_allows_is_not_chosen(context: Context, vocab: Vocab) -> None:
+    loop = DecodeLoop(context)
+    for seed in range(5):
+        sampler = Sampler(vocab).add_temp(2.0).add_dist(seed)
+        loop.start(0, [300], sampler, max_tokens=40, constraint=EvenTokens())
+        loop.run()
+        generated = loop.release(0)
+        assert generated["finish_reason"] == "length", generated
+        assert all(token % 2 == 0 for token in generated["token_ids"])
 
 
 def test_streaming_slot_returns_with_its_text(context: Context, vocab: Vocab) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import Llama, LlamaError, SamplingParams, ValidationError
@@ -45,24 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="llama-cpp",
-        usage="%(prog)s [-h] [--version] {run,doctor} ...",
+        usage="%(prog)s [-h] [--version] {run,chat,doctor} ...",
         description="Run GGUF models.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    commands = {"run": _run, "chat": _chat, "doctor": _doctor}
     parser.add_argument(
         "command",
-        choices=["run", "doctor"],
-        help="run: continue a text (llama-cpp run --help); doctor: tell what llama.cpp runs on, and what is wrong",
+        choices=list(commands),
+        help="run: continue a text; chat: talk to a model; doctor: tell what llama.cpp runs on, and what is wrong "
+        "(llama-cpp chat --help, and so on)",
     )
     # Not a subparser: those take the model for the prompt when options stand between the two.
     command = parser.parse_args(arguments[:1]).command
     try:
-        if command == "doctor":
-            from . import doctor  # which imports much that `run` has no use for
-
-            return doctor.main(arguments[1:])
-        return _run(arguments[1:])
+        return commands[command](arguments[1:])
     except LlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -73,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter flushes stdout once more when it exits, and would report the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
+
+
+def _doctor(argv: Sequence[str]) -> int:
+    from . import doctor  # which imports much that the others have no use for
+
+    return doctor.main(argv)
 
 
 def _run_parser() -> argparse.ArgumentParser:
@@ -87,6 +94,27 @@ def _run_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("prompt", help="text to continue; - reads it from stdin, without its last newline")
     parser.add_argument("-n", "--max-tokens", type=int, default=256, help="tokens to generate at most (default: 256)")
+    _add_options(parser)
+    return parser
+
+
+def _chat_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="llama-cpp chat",
+        description="Talk to a model, a line at a time; /help tells what else can be typed. Ctrl-C stops an answer.",
+        epilog="Options that are not given are those of LlamaConfig and SamplingParams.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "model", nargs="?", help=f"path, known name or hf:org/repo/file.gguf (default: {DEFAULT_MODEL})"
+    )
+    parser.add_argument("--system", help="what the model is told before all else")
+    parser.add_argument("-n", "--max-tokens", type=int, help="tokens of an answer at most (default: no limit)")
+    _add_options(parser)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, help="0 always takes the likeliest token")
     parser.add_argument("--top-k", type=int, help="choose among the k likeliest tokens; 0 is off")
     parser.add_argument("--top-p", type=float, help="choose among the likeliest that have probability p; 1 is off")
@@ -96,18 +124,12 @@ def _run_parser() -> argparse.ArgumentParser:
     parser.add_argument("--n-ctx", type=int, help="size of the context in tokens")
     parser.add_argument("-t", "--threads", type=int, dest="n_threads", help="default: the CPUs this process may use")
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's log on stderr")
-    return parser
 
 
 def _run(argv: Sequence[str]) -> int:
     """Stream the continuation of a prompt to stdout, then the speed to stderr."""
     args = _run_parser().parse_intermixed_args(argv)
-    if args.verbose:
-        import logging
-
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a model may write what the terminal's encoding has not
+    _prepare_output(args.verbose)
     prompt = _read_stdin() if args.prompt == "-" else args.prompt
     sampling = SamplingParams(**_given(args, _SAMPLING_OPTIONS))
     path = resolve_model(args.model or DEFAULT_MODEL)
@@ -118,14 +140,29 @@ def _run(argv: Sequence[str]) -> int:
     return EXIT_INTERRUPTED if interrupted else 0
 
 
+def _prepare_output(verbose: bool) -> None:
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model may write what the terminal's encoding has not
+
+
 def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
     """Return those of the named options that are on the command line; defaults are the library's."""
     return {name: value for name in names if (value := getattr(args, name)) is not None}
 
 
 def _read_stdin() -> str:
-    try:
+    with _checked_stdin():
         return sys.stdin.read().removesuffix("\n")
+
+
+@contextlib.contextmanager
+def _checked_stdin() -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise ValidationError(
             f"the prompt on stdin is no {error.encoding} text: {error.reason} at byte {error.start}; convert it"
@@ -155,3 +192,130 @@ def _speed(llm: Llama) -> str:
         speed = 1000 * n_tokens / milliseconds if milliseconds else 0.0
         parts.append(f"{phase}: {n_tokens:.0f} tokens, {speed:.1f} tokens/s")
     return " | ".join(parts)
+
+
+# -- chat --------------------------------------------------------------------------------------------------------------
+
+_HELP = """\
+/reset        forget the conversation
+/system TEXT  tell the model something before all else; without a text, nothing
+/save FILE    write the messages to a file, as JSON
+/help         show this
+/exit         end; so does Ctrl-D
+A line that begins with a space is sent as it is."""
+
+
+def _chat(argv: Sequence[str]) -> int:
+    """Talk to a model: lines from stdin, answers to stdout, all else to stderr."""
+    args = _chat_parser().parse_args(argv)
+    _prepare_output(args.verbose)
+    path = resolve_model(args.model or DEFAULT_MODEL)
+    with Llama(path, verbose=args.verbose, **_given(args, _CONFIG_OPTIONS)) as llm:
+        llm.chat_template()  # without one, the user should hear of it before the first question
+        options = _given(args, ("max_tokens", "seed", *_SAMPLING_OPTIONS))
+        _Conversation(llm, args.system, {"max_tokens": None, **options}).run()
+    return 0
+
+
+class _Conversation:
+    """What was said, and the commands that change it.
+
+    Args:
+        llm: the model.
+        system: what it is told before all else, None for nothing.
+        options: arguments of create_chat_completion.
+    """
+
+    def __init__(self, llm: Llama, system: str | None, options: dict[str, Any]) -> None:
+        self._llm = llm
+        self._options = options
+        self._messages: list[dict[str, str]] = []
+        self._terminal = sys.stdin.isatty() and sys.stdout.isatty()
+        self._tell_system(system or "")
+
+    def run(self) -> None:
+        """Answer line after line until the input ends.
+
+        Raises:
+            LlamaError, KeyboardInterrupt: where no terminal is there whose user could go on.
+        """
+        if self._terminal:
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401 -- gives input() keys to edit a line with
+            print("/help shows the commands, Ctrl-D ends", file=sys.stderr)
+        while True:
+            try:
+                with _checked_stdin():
+                    line = input("> " if self._terminal else "")
+                if line.rstrip() == "/exit":
+                    return
+                self._take(line)
+            except EOFError:
+                if self._terminal:
+                    print()
+                return
+            except LlamaError as error:
+                if not self._terminal:
+                    raise
+                print(f"error: {error}", file=sys.stderr)
+            except KeyboardInterrupt:
+                if not self._terminal:
+                    raise
+                print()
+
+    def _take(self, line: str) -> None:
+        command, _, text = line.partition(" ")
+        text = text.strip()
+        if not line.strip():
+            return
+        if not line.startswith("/"):
+            self._answer(line.strip())
+        elif command == "/reset":
+            self._messages = [message for message in self._messages if message["role"] == "system"]
+        elif command == "/system":
+            self._tell_system(text)
+        elif command == "/save":
+            self._save(text)
+        elif command == "/help":
+            print(_HELP, file=sys.stderr)
+        else:
+            raise ValidationError(f"there is no command {command!r}; /help shows those that there are")
+
+    def _tell_system(self, text: str) -> None:
+        said = [message for message in self._messages if message["role"] != "system"]
+        self._messages = [{"role": "system", "content": text}, *said] if text else said
+
+    def _save(self, path: str) -> None:
+        try:
+            Path(path).write_text(json.dumps(self._messages, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ValidationError(f"the messages can't be written to {path!r}: {error.strerror}") from None
+
+    def _answer(self, question: str) -> None:
+        """Stream an answer; what was said before Ctrl-C counts as one, and a question that fails was not asked."""
+        messages = [*self._messages, {"role": "user", "content": question}]
+        answer: dict[str, str] = {"role": "assistant", "content": ""}
+        self._llm.perf_reset()
+        chunks: Any = self._llm.create_chat_completion(messages, stream=True, reset_kv_cache=False, **self._options)
+        try:
+            self._show(chunks, answer)
+        finally:
+            print("", flush=True)
+            if answer["content"] or "reasoning_content" in answer:
+                self._messages = [*messages, answer]
+        print(_speed(self._llm), file=sys.stderr)
+
+    def _show(self, chunks: Any, answer: dict[str, str]) -> None:
+        """Write pieces of an answer as they come, its reasoning dimmed, and put them together."""
+        dim, plain = ("\x1b[2m", "\x1b[0m") if self._terminal and os.environ.get("TERM") != "dumb" else ("", "")
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                for key, text in chunk["choices"][0]["delta"].items():
+                    if key == "reasoning_content":
+                        answer[key] = answer.get(key, "") + text
+                        print(f"{dim}{text}{plain}", end="", flush=True)
+                    elif key == "content" and text:
+                        if not answer["content"] and "reasoning_content" in answer:
+                            print("\n")
+                        answer["content"] += text
+                        print(text, end="", flush=True)

@@ -126,6 +126,8 @@ def test_stdin_that_is_no_text_is_an_error(capsys: pytest.CaptureFixture[str], m
         (["run", "--temp", "0", "a"], 2),
         (["--help"], 0),
         (["run", "--help"], 0),
+        (["chat", "a", "b"], 2),
+        (["chat", "--help"], 0),
     ],
 )
 def test_wrong_usage_and_help(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """Model families: one value per variant, and all that is known of it.
 
 The comment above each value names its source: a model card ("card"), the generation_config.json beside the weights, or
-the maker's documentation. "Not re-read" marks numbers that come from that source as remembered. What a source leaves
-open is off.
+the maker's documentation, which were read in public copies and quotations too. "Not re-read" marks numbers that come
+from that source as remembered. What a source leaves open is off.
 
 To add a variant, add a value to `VARIANTS` and a row to the tables in the tests.
 """
@@ -202,7 +202,7 @@ REASONING_EFFORT = Thinking(
 # Of several variants that fit a file equally well the first is taken, so the commonest of a family stands first.
 VARIANTS: tuple[Variant, ...] = (
     # -- Qwen3 ---------------------------------------------------------------------------------------------------------
-    # card of Qwen/Qwen3-8B, "Best Practices" (numbers not re-read); max_position_embeddings of its config.json
+    # card of Qwen/Qwen3-8B, "Best Practices"; max_position_embeddings of its config.json (not re-read)
     Variant(
         name="qwen3-hybrid",
         family=ModelFamily.QWEN3,
@@ -215,7 +215,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("qwen 3",),
         template_has=("<|im_start|>", "enable_thinking"),
     ),
-    # card of Qwen/Qwen3-30B-A3B-Thinking-2507 (not re-read)
+    # card of Qwen/Qwen3-30B-A3B-Thinking-2507, "Best Practices"
     Variant(
         name="qwen3-thinking-2507",
         family=ModelFamily.QWEN3,
@@ -228,7 +228,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("<|im_start|>", "</think>"),
         template_lacks=("enable_thinking",),
     ),
-    # card of Qwen/Qwen3-30B-A3B-Instruct-2507 (numbers not re-read); Qwen's documentation: it never thinks
+    # card of Qwen/Qwen3-30B-A3B-Instruct-2507, "Best Practices"; Qwen's documentation: it never thinks
     Variant(
         name="qwen3-instruct-2507",
         family=ModelFamily.QWEN3,
@@ -300,7 +300,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("qwen 3 coder next",),
         template_has=("<|im_start|>", "<function="),
     ),
-    # card of Qwen/Qwen3.5-35B-A3B, "general" in both modes, as a guide to a quantized copy quotes it
+    # card of Qwen/Qwen3.5-27B, "general tasks" in both modes
     Variant(
         name="qwen3.5",
         family=ModelFamily.QWEN3,
@@ -338,7 +338,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("[INST]",),
         template_lacks=("<<SYS>>", "[SYSTEM_PROMPT]"),
     ),
-    # card of mistralai/Mistral-Small-3.2-24B-Instruct-2506 (not re-read)
+    # card of mistralai/Mistral-Small-3.2-24B-Instruct-2506
     Variant(
         name="mistral-small",
         family=ModelFamily.MISTRAL,
@@ -372,7 +372,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("ministral 3",),
         template_has=("[INST]", "[SYSTEM_PROMPT]"),
     ),
-    # card of mistralai/Ministral-3-14B-Reasoning-2512: keep the traces of earlier turns (numbers not re-read)
+    # card of mistralai/Ministral-3-14B-Reasoning-2512, which has the traces of earlier turns kept
     Variant(
         name="ministral-3-reasoning",
         family=ModelFamily.MISTRAL,
@@ -420,7 +420,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("[INST]", "[SYSTEM_PROMPT]"),
     ),
     # -- Phi -----------------------------------------------------------------------------------------------------------
-    # card of microsoft/Phi-4-mini-instruct: its examples are greedy (not re-read)
+    # card of microsoft/Phi-4-mini-instruct: its example is greedy
     Variant(
         name="phi-4-mini",
         family=ModelFamily.PHI,
@@ -431,7 +431,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("phi 4 mini",),
         template_has=("<|end|>",),
     ),
-    # card of microsoft/Phi-4-mini-reasoning (not re-read)
+    # card of microsoft/Phi-4-mini-reasoning: its example
     Variant(
         name="phi-4-mini-reasoning",
         family=ModelFamily.PHI,
@@ -454,7 +454,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("phi 4",),
         template_has=("<|im_sep|>",),
     ),
-    # card of microsoft/Phi-4-reasoning (top_k not re-read)
+    # card of microsoft/Phi-4-reasoning-plus; top_k as a copy of its example has it
     Variant(
         name="phi-4-reasoning",
         family=ModelFamily.PHI,
@@ -489,7 +489,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("<|end|>",),
     ),
     # -- GLM-4 ---------------------------------------------------------------------------------------------------------
-    # generation_config.json of THUDM/glm-4-9b-chat (not re-read)
+    # generation_config.json of THUDM/glm-4-9b-chat; Z.ai's API has 0.75 and 0.9 for GLM-4-32B-0414
     Variant(
         name="glm-4",
         family=ModelFamily.GLM4,
@@ -516,7 +516,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("[gMASK]<sop>", "<think>"),
         template_lacks=("enable_thinking",),
     ),
-    # Z.ai's API documentation (not re-read); README of zai-org/GLM-4.5: its context and its template argument
+    # Z.ai's API documentation: the default; README of zai-org/GLM-4.5: its context and its template argument
     Variant(
         name="glm-4.5",
         family=ModelFamily.GLM4,
@@ -529,7 +529,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("glm 4.5", "glm 4.5v"),
         template_has=("[gMASK]<sop>", "enable_thinking", "/nothink"),
     ),
-    # BigModel's guide to migrating to GLM-4.6; max_position_embeddings of its config.json (not re-read)
+    # Z.ai's API documentation: the default; max_position_embeddings of the model's config.json (not re-read)
     Variant(
         name="glm-4.6",
         family=ModelFamily.GLM4,
@@ -542,7 +542,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("glm 4.6", "glm 4.6v"),
         template_has=("[gMASK]<sop>", "enable_thinking"),
     ),
-    # Z.ai's recommendation for GLM-4.7, as Unsloth's guide quotes it
+    # Z.ai's API documentation: the default; Unsloth's guide to GLM-4.7 has the same
     Variant(
         name="glm-4.7",
         family=ModelFamily.GLM4,
@@ -581,7 +581,7 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("<|start_of_role|>", "<tool_call>"),
         template_lacks=("g4_default_system_message",),
     ),
-    # card of ibm-granite/granite-4.0-h-tiny: its examples do not sample (not re-read)
+    # IBM's recommendation for Granite 4.0, as Unsloth's guide quotes it
     Variant(
         name="granite-4.0",
         family=ModelFamily.GRANITE,
@@ -644,7 +644,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("gemma 3",),
         template_has=("<start_of_turn>",),
     ),
-    # generation_config.json of google/gemma-3n-E4B-it (not re-read)
+    # the Gemma team's settings for Gemma 3n and its context, as Unsloth's copy of the model has them
     Variant(
         name="gemma-3n",
         family=ModelFamily.GEMMA,
@@ -655,7 +655,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("gemma 3n",),
         template_has=("<start_of_turn>",),
     ),
-    # Google's settings for Gemma 4, as a guide quotes them; its documentation: thinking; 131,072 tokens for E2B and E4B
+    # card of google/gemma-4-31B-it; Google's documentation: thinking; 131,072 tokens for E2B and E4B
     Variant(
         name="gemma-4",
         family=ModelFamily.GEMMA,
@@ -691,13 +691,13 @@ VARIANTS: tuple[Variant, ...] = (
         template_has=("<|im_start|>",),
         template_lacks=("enable_thinking",),
     ),
-    # OpenBMB's deployment guide without thinking, card of openbmb/MiniCPM4.1-8B with it (not re-read)
+    # generation_config.json of openbmb/MiniCPM4.1-8B, its README's example with thinking; its config.json: the context
     Variant(
         name="minicpm4.1",
         family=ModelFamily.MINICPM,
-        sampling=Sampling(0.7, top_p=0.8),
+        sampling=Sampling(0.8, top_p=0.8),
         thinking_sampling=Sampling(0.6, top_p=0.95),
-        max_ctx=131_072,
+        max_ctx=65_536,
         chat_format="chatml",
         thinking=ENABLE_THINKING,
         architectures=frozenset({"minicpm"}),
@@ -739,7 +739,7 @@ VARIANTS: tuple[Variant, ...] = (
         architectures=frozenset({"command-r", "cohere2"}),
         names=("aya expanse",),
     ),
-    # card of CohereForAI/aya-23-8B: its example (not re-read)
+    # card of CohereForAI/aya-23-8B: its example
     Variant(
         name="aya-23",
         family=ModelFamily.AYA,
@@ -750,7 +750,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("aya 23",),
     ),
     # -- gpt-oss -------------------------------------------------------------------------------------------------------
-    # README of openai/gpt-oss (not re-read); Together's guide to it
+    # README of openai/gpt-oss; Together's guide to it
     Variant(
         name="gpt-oss-20b",
         family=ModelFamily.GPT_OSS,
@@ -762,7 +762,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("gpt oss", "gpt oss * 20b"),
         template_has=("<|channel|>", "reasoning_effort"),
     ),
-    # README of openai/gpt-oss (not re-read); Together's guide to it
+    # README of openai/gpt-oss; Together's guide to it
     Variant(
         name="gpt-oss-120b",
         family=ModelFamily.GPT_OSS,

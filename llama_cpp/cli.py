@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import Llama, LlamaError, SamplingParams, ValidationError
+from . import Llama, LlamaError, ValidationError
 from .hub import DEFAULT_MODEL, resolve_model
 
 # How a shell reports a command that SIGINT or SIGPIPE ended.
@@ -20,6 +21,7 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _CONFIG_OPTIONS = ("n_ctx", "n_threads")
+_DEFAULTS = "Options that are not given are those that the model recommends, or of LlamaConfig and SamplingParams."
 _SAMPLING_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 
@@ -86,7 +88,7 @@ def _run_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llama-cpp run",
         description="Continue a text, as it is: no chat template is put around it.",
-        epilog="Options that are not given are those of LlamaConfig and SamplingParams.",
+        epilog=_DEFAULTS,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -102,7 +104,7 @@ def _chat_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="llama-cpp chat",
         description="Talk to a model, a line at a time; /help tells what else can be typed. Ctrl-C stops an answer.",
-        epilog="Options that are not given are those of LlamaConfig and SamplingParams.",
+        epilog=_DEFAULTS,
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -131,9 +133,9 @@ def _run(argv: Sequence[str]) -> int:
     args = _run_parser().parse_intermixed_args(argv)
     _prepare_output(args.verbose)
     prompt = _read_stdin() if args.prompt == "-" else args.prompt
-    sampling = SamplingParams(**_given(args, _SAMPLING_OPTIONS))
     path = resolve_model(args.model or DEFAULT_MODEL)
     with Llama(path, verbose=args.verbose, **_given(args, _CONFIG_OPTIONS)) as llm:
+        sampling = dataclasses.replace(llm.sampling, **_given(args, _SAMPLING_OPTIONS))
         pieces = llm.generate_stream(prompt, max_tokens=args.max_tokens, sampling=sampling, seed=args.seed)
         interrupted = _show(pieces)
         print(_speed(llm), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import ValidationError
+
+logger = logging.getLogger("llama_cpp")
 
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = 3.4e38  # a C float
@@ -51,6 +54,30 @@ DEFAULT_SAMPLERS = (
     "temperature",
 )
 KNOWN_SAMPLERS = (*DEFAULT_SAMPLERS, "infill")
+
+# The fields that a GGUF's keys under "general.sampling." set.
+GGUF_SAMPLING = {
+    "temp": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc_probability",
+    "xtc_threshold": "xtc_threshold",
+    "penalty_last_n": "repeat_last_n",
+    "penalty_repeat": "repeat_penalty",
+    "mirostat": "mirostat",
+    "mirostat_tau": "mirostat_tau",
+    "mirostat_eta": "mirostat_eta",
+    "sequence": "samplers",
+}
+# How samplers may be written there, without - and _.
+_WRITTEN_SAMPLERS = {
+    **{name.replace("_", ""): name for name in KNOWN_SAMPLERS},
+    "nucleus": "top_p",
+    "temp": "temperature",
+    "typ": "typical_p",
+    "typp": "typical_p",
+}
 
 
 def available_cpus() -> int:
@@ -552,6 +579,37 @@ class SamplingParams:
             check_int("a token id of logit_bias", token, 0)
             if bias != -math.inf:
                 check_float(f"logit_bias[{token}]", bias, -FLOAT_MAX, FLOAT_MAX)
+
+
+def recommended_sampling(metadata: Mapping[str, object]) -> SamplingParams:
+    """Return the sampling that a GGUF recommends (general.sampling.*), with defaults for what it leaves open.
+
+    What can't be used is left out, with a warning in the log.
+    """
+    params = SamplingParams()
+    found: dict[str, Any] = {}
+    for key, field in GGUF_SAMPLING.items():
+        value = metadata.get(f"general.sampling.{key}")
+        if value is None:
+            continue
+        try:
+            change: dict[str, Any] = {field: _recommended(field, value)}
+            params = dataclasses.replace(params, **change)
+            found.update(change)
+        except (ValueError, OverflowError) as error:
+            logger.warning("general.sampling.%s of the model, %r, can't be used: %s", key, value, error)
+    if found:
+        logger.info("sampling that the model recommends: %s", found)
+    return params
+
+
+def _recommended(field: str, value: object) -> object:
+    """Read one of a GGUF's values, all of which are texts."""
+    if field == "samplers":
+        names = [name.strip() for name in str(value).split(";") if name.strip()]
+        return [_WRITTEN_SAMPLERS.get(name.lower().replace("-", "").replace("_", ""), name) for name in names]
+    number = float(str(value))
+    return number if isinstance(getattr(SamplingParams, field), float) else int(number)
 
 
 def check_text(name: str, value: object) -> bytes:

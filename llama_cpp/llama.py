@@ -28,6 +28,7 @@ from .config import (
     check_seed,
     check_text,
     check_texts,
+    recommended_sampling,
     refuse_unknown,
     replace,
 )
@@ -156,7 +157,8 @@ class Llama:
     Args:
         model_path: GGUF file. May be left out if config names it.
         config: how the model is loaded and its context made; the default is `LlamaConfig()`.
-        sampling: how tokens are chosen where a call does not say; the default is `SamplingParams()`.
+        sampling: how tokens are chosen where a call does not say; the default is what the GGUF recommends
+            (general.sampling.*), and for the rest `SamplingParams()`.
         draft_model: a smaller model with the same vocabulary, as another Llama or the path of a GGUF file, whose
             guesses this one confirms in batches (speculative decoding).
         model: the `model` of another Llama, whose weights this one then shares; they are freed with the last of them.
@@ -198,11 +200,13 @@ class Llama:
                 raise ValidationError(f"model must be the model of another Llama, got {model!r}")
             overrides.setdefault("model_path", base.model_path or model.path)
         self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
-        self._sampling = _check_sampling(sampling) or SamplingParams()
+        _check_sampling(sampling)
         logs.set_verbose(self._config.verbose)
         _warn_without_gpu(self._config)
         self._closed = False
         self._weights = self._load(model, progress_callback).acquire()
+        metadata = {**self._model.metadata(), **(self._config.kv_overrides or {})}
+        self._sampling = sampling or recommended_sampling(metadata)
         self._vocab = self._model.vocab
         self._loras: dict[LoraAdapter, None] = {}
         self._adapters: weakref.WeakValueDictionary[int, LoraAdapter] = weakref.WeakValueDictionary()
@@ -346,6 +350,11 @@ class Llama:
     def config(self) -> LlamaConfig:
         """A copy of the configuration in use."""
         return dataclasses.replace(self._config)
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """A copy of how tokens are chosen where a call does not say."""
+        return dataclasses.replace(self._sampling)
 
     # -- generation ----------------------------------------------------------------------------------------------------
 

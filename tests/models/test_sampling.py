@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from llama_cpp import Llama, LlamaConfig, LlamaError, SamplingParams, _core
+from llama_cpp.config import recommended_sampling
+from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
 
 N_CTX = 256
@@ -420,3 +422,44 @@ def test_the_second_token_is_drawn_given_the_first(llm: Llama) -> None:
         n = sum(pairs[first, second] for second in few)
         for second, chance in zip(few, chances, strict=True):
             assert abs(pairs[first, second] - n * chance) < 4.5 * math.sqrt(n * chance) + 2
+
+
+def test_the_models_own_recommendation_is_the_default(make_tiny: MakeTiny, caplog: pytest.LogCaptureFixture) -> None:
+    prefix = "general.sampling."
+    path = make_tiny(
+        metadata={
+            prefix + "temp": 1.5,
+            prefix + "top_k": 7,
+            prefix + "top_p": 7.0,
+            prefix + "penalty_repeat": 1.25,
+            prefix + "sequence": "penalties;Top-K;temp",
+        }
+    )
+    expected = SamplingParams(
+        temperature=1.5, top_k=7, repeat_penalty=1.25, samplers=["penalties", "top_k", "temperature"]
+    )
+    with caplog.at_level("INFO", "llama_cpp"), load(path, verbose=True) as llm:
+        assert llm.sampling == expected
+        text = llm.generate("hello", 20, seed=1)
+        assert text == llm.generate("hello", 20, sampling=expected, seed=1)
+        assert text != llm.generate("hello", 20, sampling=SamplingParams(), seed=1)
+        assert llm.create_completion("hello", max_tokens=20, seed=1)["choices"][0]["text"] == text  # type: ignore[index]
+        llm.sampling.temperature = 0.0
+        assert llm.sampling == expected
+    ours = [record.getMessage() for record in caplog.records if "sampling" in record.getMessage()]
+    assert [line for line in ours if "can't be used: top_p must be between 0 and 1" in line]
+    (shown,) = [line for line in ours if line.startswith("sampling that the model recommends")]
+    assert "'temperature': 1.5" in shown
+    with load(path, kv_overrides={prefix + "temp": 0.25}) as llm:
+        assert llm.sampling.temperature == 0.25
+    with Llama(path, sampling=GREEDY, n_ctx=64, n_threads=1, verbose=False) as llm:
+        assert llm.sampling == GREEDY
+
+
+def test_recommendations_are_written_in_many_ways() -> None:
+    written = {"sequence": "dry;topk;typ-p;NUCLEUS;min_p;xtc;temperature", "penalty_last_n": "32.0", "mirostat": 2}
+    found = recommended_sampling({f"general.sampling.{key}": value for key, value in written.items()})
+    assert found.samplers == ["dry", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"]
+    assert (found.repeat_last_n, found.mirostat) == (32, 2)
+    for key, value in [("top_k", "many"), ("top_k", "nan"), ("sequence", "a;b"), ("temp", "inf"), ("top_k", "inf")]:
+        assert recommended_sampling({f"general.sampling.{key}": value}) == SamplingParams()

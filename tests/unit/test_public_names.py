@@ -109,7 +109,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "tokenize": ("a",),
 }
 # What a closed instance can still do, and what makes a new one.
-OPEN_STILL = {"close", "clear_lora", "config", "model_path", "from_pretrained", "remove_lora"}
+OPEN_STILL = {"close", "clear_lora", "config", "sampling", "model_path", "from_pretrained", "remove_lora"}
 
 
 def test_the_package_exports_what_it_promises() -> None:

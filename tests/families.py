@@ -82,7 +82,7 @@ FILES: dict[str, tuple[str, str, str]] = {
         "Ministral 3 14B Reasoning 2512",
         template("mistralai-Ministral-3-14B-Reasoning-2512"),
     ),
-    "magistral": ("llama", "Magistral Small 2509", template("unsloth-mistral-Devstral-Small-2507")),
+    "magistral": ("llama", "Magistral Small 2509", template("mistralai-Ministral-3-14B-Reasoning-2512")),
     "magistral-2506": ("llama", "Magistral Small 2506", _MISTRAL_SMALL),
     "devstral": ("llama", "Devstral Small 2507", template("unsloth-mistral-Devstral-Small-2507")),
     "phi-4-mini": ("phi3", "Phi 4 Mini Instruct", _PHI4_MINI),

@@ -258,6 +258,50 @@ def _gemma3(size: _Size) -> tuple[Metadata, Shapes]:
     return {"attention.sliding_window": size.n_swa, "attention.sliding_window_pattern": 2}, shapes
 
 
+def _qwen3moe(size: _Size) -> tuple[Metadata, Shapes]:
+    keys, experts = _experts(size)
+    shapes = _without(_qwen3(size)[1], ".ffn_up.", ".ffn_gate.", ".ffn_down.")
+    return {**keys, "expert_feed_forward_length": size.n_ff}, shapes | experts
+
+
+def _granite(size: _Size) -> tuple[Metadata, Shapes]:
+    return {"logit_scale": 1.0}, _llama(size)[1]
+
+
+def _granitemoe(size: _Size) -> tuple[Metadata, Shapes]:
+    keys, experts = _experts(size)
+    shapes = _without(_llama(size)[1], ".ffn_up.", ".ffn_gate.", ".ffn_down.")
+    return {**keys, "logit_scale": 1.0}, shapes | experts
+
+
+def _gemma2(size: _Size) -> tuple[Metadata, Shapes]:
+    shapes = _without(_gemma3(size)[1], "_q_norm.", "_k_norm.")
+    del shapes["output.weight"]
+    return {"attention.sliding_window": size.n_swa}, shapes
+
+
+def _phi3(size: _Size) -> tuple[Metadata, Shapes]:
+    shapes = _without(_llama(size)[1], ".attn_q.", ".attn_k.", ".attn_v.", ".ffn_gate.")
+    for layer in _layers(size):
+        shapes[f"{layer}.attn_qkv.weight"] = (size.n_embd + 2 * size.n_embd_kv, size.n_embd)
+        shapes[f"{layer}.ffn_up.weight"] = (2 * size.n_ff, size.n_embd)
+    return {"rope.dimension_count": size.n_embd // size.n_head}, shapes
+
+
+def _glm4(size: _Size) -> tuple[Metadata, Shapes]:
+    shapes = _without(_llama(size)[1], ".ffn_gate.")
+    for layer in _layers(size):
+        shapes |= _norms(size, f"{layer}.post_attention_norm", f"{layer}.post_ffw_norm")
+        shapes[f"{layer}.ffn_up.weight"] = (2 * size.n_ff, size.n_embd)
+    return {"rope.dimension_count": size.n_embd // size.n_head}, shapes
+
+
+def _command_r(size: _Size) -> tuple[Metadata, Shapes]:
+    shapes = _without(_llama(size)[1], ".ffn_norm.")
+    del shapes["output.weight"]
+    return {"attention.layer_norm_epsilon": 1e-5}, shapes
+
+
 def _gpt_oss(size: _Size) -> tuple[Metadata, Shapes]:
     n_expert = 4
     shapes = _decoder_ends(size)
@@ -352,7 +396,16 @@ def _t5(size: _Size) -> tuple[Metadata, Shapes]:
 ARCHITECTURES: dict[str, Callable[[_Size], tuple[Metadata, Shapes]]] = {
     "llama": _llama,
     "qwen3": _qwen3,
+    "qwen3moe": _qwen3moe,
+    "mistral3": _llama,
+    "minicpm": _llama,
+    "granite": _granite,
+    "granitemoe": _granitemoe,
+    "gemma2": _gemma2,
     "gemma3": _gemma3,
+    "phi3": _phi3,
+    "glm4": _glm4,
+    "command-r": _command_r,
     "gpt-oss": _gpt_oss,
     "mamba": _mamba,
     "jamba": _jamba,
@@ -391,6 +444,23 @@ def _feed_forward(size: _Size, layer: str, *, gate: bool = True) -> Shapes:
     inner = ("ffn_gate", "ffn_up") if gate else ("ffn_up",)
     shapes: Shapes = {f"{layer}.{name}.weight": (size.n_ff, size.n_embd) for name in inner}
     return shapes | {f"{layer}.ffn_down.weight": (size.n_embd, size.n_ff)}
+
+
+def _experts(size: _Size) -> tuple[Metadata, Shapes]:
+    n_expert = 4
+    shapes: Shapes = {}
+    for layer in _layers(size):
+        shapes |= {
+            f"{layer}.ffn_gate_inp.weight": (n_expert, size.n_embd),
+            f"{layer}.ffn_gate_exps.weight": (n_expert, size.n_ff, size.n_embd),
+            f"{layer}.ffn_up_exps.weight": (n_expert, size.n_ff, size.n_embd),
+            f"{layer}.ffn_down_exps.weight": (n_expert, size.n_embd, size.n_ff),
+        }
+    return {"expert_count": n_expert, "expert_used_count": 2}, shapes
+
+
+def _without(shapes: Shapes, *parts: str) -> Shapes:
+    return {name: shape for name, shape in shapes.items() if not any(part in name for part in parts)}
 
 
 def _state_space(size: _Size, layer: str) -> Shapes:

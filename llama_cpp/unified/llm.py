@@ -231,7 +231,7 @@ class UnifiedLLM:
             seed: of the random choices.
             max_thinking_tokens: end the thinking after as many tokens, and go on to the answer.
             **options: what else `Llama.create_chat_completion` takes, such as `temperature`, `response_format`,
-                `timeout` or `reset_kv_cache`.
+                `timeout` or `reset_kv_cache`, but for what `chat` is there for, such as `tools` and `n`.
 
         Returns:
             The answer, without the thinking. With stream, an iterator of texts, whose closing ends the generation.
@@ -239,16 +239,9 @@ class UnifiedLLM:
         Raises:
             LlamaError: as `Llama.create_chat_completion` has it.
         """
-        arguments = self._arguments(
-            _messages_of(prompt, system_prompt),
-            max_tokens,
-            thinking,
-            stop,
-            sampling,
-            seed,
-            max_thinking_tokens,
-            options,
-        )
+        _refuse_chat_options(options)
+        messages = _messages_of(prompt, system_prompt)
+        arguments = self._arguments(messages, max_tokens, thinking, stop, sampling, seed, max_thinking_tokens, options)
         check_bool("stream", stream)
         answer = self._llama.create_chat_completion(**arguments, stream=stream)
         if stream:
@@ -277,9 +270,9 @@ class UnifiedLLM:
             (thinking, answer). Thinking that max_tokens cuts off is thinking, with the answer "". For a model that
             can't think, the thinking is "".
         """
-        arguments = self._arguments(
-            _messages_of(prompt, system_prompt), max_tokens, True, stop, sampling, seed, max_thinking_tokens, options
-        )
+        _refuse_chat_options(options)
+        messages = _messages_of(prompt, system_prompt)
+        arguments = self._arguments(messages, max_tokens, True, stop, sampling, seed, max_thinking_tokens, options)
         return _parts(cast(ChatCompletion, self._llama.create_chat_completion(**arguments)))
 
     async def generate_async(
@@ -300,16 +293,9 @@ class UnifiedLLM:
 
         With stream, an asynchronous iterator is returned once awaited. Cancelling the task ends the generation.
         """
-        arguments = self._arguments(
-            _messages_of(prompt, system_prompt),
-            max_tokens,
-            thinking,
-            stop,
-            sampling,
-            seed,
-            max_thinking_tokens,
-            options,
-        )
+        _refuse_chat_options(options)
+        messages = _messages_of(prompt, system_prompt)
+        arguments = self._arguments(messages, max_tokens, thinking, stop, sampling, seed, max_thinking_tokens, options)
         answer = await self._llama.create_chat_completion_async(**arguments, stream=stream)
         if stream:
             return _async_texts(cast("AsyncIterator[ChatCompletionChunk]", answer))
@@ -376,6 +362,7 @@ class UnifiedLLM:
         Raises:
             LlamaError: as `Llama.generate_batch` has it.
         """
+        _refuse_chat_options(options)
         check_list("prompts", prompts)
         rows = [
             self._arguments(
@@ -432,7 +419,7 @@ class UnifiedLLM:
         }
         if max_thinking_tokens is not None:
             check_int("max_thinking_tokens", max_thinking_tokens, 0)
-            if ways.is_possible:
+            if ways.is_possible and not _is_held(options):
                 arguments["logits_processor"] = self._with_budget(max_thinking_tokens, kwargs, options)
         return arguments
 
@@ -455,6 +442,19 @@ class UnifiedLLM:
             lambda tokens: llama.detokenize(tokens, remove_special=False, unparse_special=True),
         )
         return [*([others] if callable(others) else others), budget]
+
+
+def _refuse_chat_options(options: Mapping[str, Any]) -> None:
+    for name in ("messages", "n", "stream", "stream_options", "tools", "tool_choice", "logprobs", "top_logprobs"):
+        if name in options:
+            raise ValidationError(f"this method returns one text, and takes no {name}; use chat")
+
+
+def _is_held(options: Mapping[str, Any]) -> bool:
+    """Tell whether the answer is held to a grammar from its first token on, so that there is no thinking."""
+    wanted = options.get("response_format")
+    is_free = wanted is None or (isinstance(wanted, Mapping) and wanted.get("type") == "text")
+    return options.get("grammar") is not None or not is_free
 
 
 def _messages_of(prompt: str, system_prompt: str | None, name: str = "prompt") -> list[dict[str, Any]]:

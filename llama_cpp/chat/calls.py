@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import enum
+import contextlib
 import inspect
 import json
 import re
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import ValidationError
+from ..json_types import hints_of, schema_of_type, schemas_of_types
 
 Tool = dict[str, Any]
 
@@ -121,53 +120,73 @@ def with_generic_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[To
 # -- functions as tools ------------------------------------------------------------------------------------------------
 
 
+_SECTIONS = ("Args:", "Returns:", "Raises:")
+_ARGUMENT = re.compile(r"(\s*)(\w+)(?:\s*\([^()]*\))?:\s*(.*)")
+_CHOICES = re.compile(r"\(choices:\s*(.*?)\)\s*\Z", re.IGNORECASE)
+
+
 def tool_of(function: Callable[..., Any]) -> Tool:
     """Describe a function as a tool: its signature becomes the schema, its docstring the descriptions.
+
+    What transformers' get_json_schema describes is described as that does it; beside it there may be parameters of
+    dataclasses, TypedDicts and pydantic models, and such without annotation or description.
 
     Raises:
         ValidationError: for an annotation that JSON has nothing for.
     """
-    doc = inspect.getdoc(function) or ""
-    described = dict(re.findall(r"^\s*(\w+)(?:\s*\([^)]*\))?:\s*(.+?)\s*$", doc.partition("Args:")[2], re.MULTILINE))
-    try:
-        hints = typing.get_type_hints(function)
-    except (NameError, TypeError) as error:
-        raise ValidationError(f"the annotations of {function!r} can't be read: {error}") from None
-    properties: dict[str, Any] = {}
+    about, described, returned = _read_docstring(inspect.getdoc(function) or "")
+    hints = hints_of(function)
+    kinds: dict[str, Any] = {}
     required = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    for index, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise ValidationError(f"{function!r} takes *{name}, which no schema can describe")
-        properties[name] = _schema(hints.get(name, Any))
-        if name in described:
-            properties[name]["description"] = described[name]
+        if index == 0 and name in ("self", "cls") and name not in hints:
+            continue
+        kinds[name] = hints.get(name, Any)
         if parameter.default is parameter.empty:
             required.append(name)
-    return {
-        "type": "function",
-        "function": {
-            "name": getattr(function, "__name__", "function"),
-            "description": doc.partition("Args:")[0].partition("Returns:")[0].strip(),
-            "parameters": {"type": "object", "properties": properties, "required": required},
-        },
-    }
+    parameters = schemas_of_types(kinds, exact=False)
+    for name, schema in parameters["properties"].items():
+        if name in described:
+            choices = _CHOICES.search(described[name])
+            if choices is not None:
+                schema["enum"] = _read_choices(function, choices[1])
+            schema["description"] = _CHOICES.sub("", described[name]).strip()
+    if required:
+        parameters["required"] = required
+    tool: Tool = {"name": getattr(function, "__name__", "function"), "description": about, "parameters": parameters}
+    with contextlib.suppress(ValidationError):  # the model never writes it, and can do without
+        if "return" in hints:
+            tool["return"] = schema_of_type(hints["return"], exact=False)
+            if returned:
+                tool["return"]["description"] = returned
+    return {"type": "function", "function": tool}
 
 
-def _schema(kind: Any) -> dict[str, Any]:
-    simple = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-    if kind is Any:
-        return {}
-    if kind in simple:
-        return {"type": simple[kind]}
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_schema(argument) for argument in arguments]}
-    if kind in (list, tuple, set) or origin in (list, tuple, set, Sequence):
-        return {"type": "array", **({"items": _schema(arguments[0])} if arguments else {})}
-    if kind is dict or origin in (dict, Mapping):
-        return {"type": "object"}
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return {"enum": [member.value for member in kind]}
-    raise ValidationError(f"there is no JSON Schema for the annotation {kind!r}")
+def _read_docstring(doc: str) -> tuple[str, dict[str, str], str]:
+    """Return what a docstring in Google's style says of a function, of its arguments and of what it returns."""
+    sections: dict[str, list[str]] = {"": []}
+    section = ""
+    for line in doc.splitlines():
+        found = next((one for one in _SECTIONS if line.strip().startswith(one)), None)
+        if found is not None:
+            section, line = found, line.strip().removeprefix(found)
+        sections.setdefault(section, []).append(line)
+    arguments: dict[str, list[str]] = {}
+    indent, name = "", ""
+    for line in sections.get("Args:", []):
+        found_argument = _ARGUMENT.match(line)
+        if found_argument and not (name and re.match(rf"{indent}\s", line)):
+            indent, name, line = found_argument.groups()
+        if name:
+            arguments.setdefault(name, []).append(line.strip())
+    texts = {name: " ".join(filter(None, lines)) for name, lines in arguments.items()}
+    return "\n".join(sections[""]).strip(), texts, "\n".join(sections.get("Returns:", [])).strip()
+
+
+def _read_choices(function: Any, text: str) -> list[Any]:
+    try:
+        return [choice.strip() if isinstance(choice, str) else choice for choice in json.loads(text)]
+    except (ValueError, TypeError):
+        raise ValidationError(f"the choices that {function!r} names are no JSON list: {text}") from None

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UnsupportedSchemaError, ValidationError
+from ..json_types import is_object_type, schema_of_type
 from .matching import byte_tokenizer, empty_terminals
 from .metaschema import is_well_formed
 from .report import Report
@@ -150,11 +147,8 @@ def _escape(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
-# -- schemas of Python types -------------------------------------------------------------------------------------------
-
-
 def schema_of(source: Any) -> Schema:
-    """Return the schema that a dict, a JSON text, a bool, a pydantic model or a dataclass type stands for.
+    """Return the schema that a dict, a JSON text, a bool, or the type of a dataclass, TypedDict or pydantic model says.
 
     Raises:
         ValidationError: if it is none of them.
@@ -170,57 +164,9 @@ def schema_of(source: Any) -> Schema:
             raise ValidationError(f"the schema is no JSON: {error}") from None
         if isinstance(value, (dict, bool)):
             return value
-    elif callable(getattr(source, "model_json_schema", None)):
-        return dict(source.model_json_schema())
-    elif isinstance(source, type) and dataclasses.is_dataclass(source):
-        return _schema_of_type(source)
+    elif is_object_type(source):
+        return schema_of_type(source, exact=True)
     raise ValidationError(
-        f"a schema is a dict, a JSON text of an object, a bool, a pydantic model or a dataclass type; got {source!r}"
+        "a schema is a dict, a JSON text of an object, a bool, a pydantic model, or the type of a dataclass or "
+        f"TypedDict; got {source!r}"
     )
-
-
-def _schema_of_type(kind: Any) -> dict[str, Any]:
-    """Return the schema of an annotation."""
-    simple = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", None: "null"}
-    if kind is Any:
-        return {}
-    if kind in simple:
-        return {"type": simple[kind]}
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Annotated:
-        return _schema_of_type(arguments[0])
-    if origin is Literal:
-        return {"enum": list(arguments)}
-    if origin in (typing.Union, types.UnionType):
-        return {"anyOf": [_schema_of_type(argument) for argument in arguments]}
-    if kind in (list, tuple, set) or origin in (list, set):
-        return {"type": "array", **({"items": _schema_of_type(arguments[0])} if arguments else {})}
-    if origin is tuple:
-        return {
-            "type": "array",
-            "prefixItems": [_schema_of_type(argument) for argument in arguments],
-            "items": False,
-            "minItems": len(arguments),
-        }
-    if kind is dict or origin is dict:
-        return {"type": "object", **({"additionalProperties": _schema_of_type(arguments[1])} if arguments else {})}
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return {"enum": [member.value for member in kind]}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        return _schema_of_dataclass(kind)
-    raise ValidationError(f"there is no JSON Schema for the annotation {kind!r}")
-
-
-def _schema_of_dataclass(kind: Any) -> dict[str, Any]:
-    try:
-        hints = typing.get_type_hints(kind, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise ValidationError(f"the annotations of {kind!r} can't be read: {error}") from None
-    fields = dataclasses.fields(kind)
-    missing = dataclasses.MISSING
-    return {
-        "type": "object",
-        "properties": {field.name: _schema_of_type(hints[field.name]) for field in fields},
-        "required": [f.name for f in fields if f.default is missing and f.default_factory is missing],
-        "additionalProperties": False,
-    }

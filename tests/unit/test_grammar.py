@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Optional
 
 import pydantic
 import pytest
+from typing_extensions import Required, TypedDict
 
 from llama_cpp import LlamaGrammar, ValidationError
 
@@ -44,6 +45,11 @@ class Model(pydantic.BaseModel):
     age: int = pydantic.Field(ge=0)
 
 
+class Tree(TypedDict, total=False):
+    leaf: Required[int]
+    trees: list[Tree]
+
+
 FULL = {"name": "n", "count": 1, "kind": "a", "inner": {"size": 1.5}}
 
 
@@ -57,6 +63,7 @@ FULL = {"name": "n", "count": 1, "kind": "a", "inner": {"size": 1.5}}
         ),
         (Outer, FULL | {"either": "x"}, FULL | {"unknown": 1}),
         (Model, {"name": "n", "age": 2}, {"name": "n", "age": -1}),
+        (Tree, {"leaf": 1, "trees": [{"leaf": 2}]}, {"leaf": 1, "trees": [{}]}),
         ('{"type": "integer"}', 12, "12"),
         (True, [1, {"a": None}], ...),
         ({"const": {"a": [1]}}, {"a": [1]}, {"a": [2]}),

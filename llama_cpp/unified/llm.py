@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from ..chat.messages import check_messages
 from ..chat.reasoning import strip_thinking
 from ..config import DEFAULT_N_BATCH, LlamaConfig, SamplingParams, check_bool, check_int, check_list, check_text
-from ..errors import LlamaError, ValidationError
+from ..errors import LlamaError, TemplateError, ValidationError
 from ..files import read_metadata
 from ..llama import Llama, Stop
 from ..types import ChatCompletion, ChatCompletionChunk, GenerationResult
@@ -74,15 +74,19 @@ class UnifiedLLM:
             variant = detect(metadata, os.fspath(model_path))
         else:
             variant = resolve_family(family, metadata, os.fspath(model_path))
-        given = {"n_ctx": n_ctx, "n_batch": n_batch, "n_ubatch": n_ubatch, "n_gpu_layers": n_gpu_layers}
-        given["verbose"] = verbose
+        values = (n_ctx, n_batch, n_ubatch, n_gpu_layers, verbose)
+        given = dict(zip(_DEFAULTS, values, strict=True))
         if config is not None:
+            if not isinstance(config, LlamaConfig):
+                raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
             given = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
-        settings = {**given, **overrides}
-        if "tokenizer.chat_template" not in metadata and variant.chat_format == "chatml":
+        base = config or LlamaConfig()
+        settings: dict[str, Any] = {**given, **overrides}
+        if "tokenizer.chat_template" not in metadata and variant.chat_format == "chatml" and not base.chat_format:
             settings.setdefault("chat_format", "chatml")
-        self._fit_context(settings, config or LlamaConfig(), metadata, variant)
-        llama = Llama(model_path, config, sampling or variant.sampling_params(False), **settings)
+        self._fit_context(settings, base, metadata, variant)
+        preset = variant.sampling_params(False) if sampling is None else sampling
+        llama = Llama(model_path, config, preset, **settings)
         self.__setstate__({"_llama": llama, "_variant": variant, "_sampling": sampling, "_level": "medium"})
 
     @staticmethod
@@ -117,9 +121,10 @@ class UnifiedLLM:
         self._level: str = state["_level"]
         self._has_warned = False
         thinking = self._variant.thinking
-        if thinking.is_possible and self._llama.get_chat_template():
-            template = self._llama.chat_template()
-            template.override(thinking.syntax_fields(template.syntax()))
+        if thinking.is_possible:
+            with contextlib.suppress(TemplateError):  # there is none, as the first call will say
+                template = self._llama.chat_template()
+                template.override(thinking.syntax_fields(template.syntax()))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `__setstate__` takes."""
@@ -408,12 +413,13 @@ class UnifiedLLM:
             conversation = _with_suffix(conversation, ways.key)
         kwargs = {**ways.template_kwargs(thinking, self._level), **(options.get("chat_template_kwargs") or {})}
         stops = [stop] if isinstance(stop, str) else [] if stop is None else stop
+        preset = self._sampling if sampling is None else sampling
         arguments = {
             **options,
             "messages": conversation,
             "max_tokens": max_tokens,
             "stop": [*self._variant.stop, *stops] if isinstance(stops, (list, tuple)) else stop,
-            "sampling": sampling or self._sampling or self._variant.sampling_params(thinking),
+            "sampling": self._variant.sampling_params(thinking) if preset is None else preset,
             "seed": seed,
             "chat_template_kwargs": kwargs,
         }

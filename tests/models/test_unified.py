@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import pickle
@@ -21,6 +22,7 @@ from llama_cpp import (
     LlamaGrammar,
     ModelLoadError,
     SamplingParams,
+    TemplateError,
     ValidationError,
 )
 from llama_cpp.unified import ModelConfig, ModelFamily, UnifiedLLM
@@ -289,6 +291,20 @@ def test_thinking_has_a_budget(variant: str, text: str, speak: Callable[..., Uni
             llm.chat([QUESTION], thinking=True, max_thinking_tokens=3, n=2)
 
 
+def test_gpt_oss_ends_its_analysis_with_its_own_tokens(tmp_path: Path) -> None:
+    """<|end|> ends a message and not the generation, and the answer's channel is opened behind it."""
+    heads = ["<|channel|>analysis<|message|>", "<|start|>assistant<|channel|>final<|message|>"]
+    pieces = [heads[0], "One and ", "one more.", "<|end|>", heads[1], "It is four.", "<|return|>", "<|call|>"]
+    path = tiny.write_chain_model(
+        tmp_path / "model.gguf", pieces, n_ctx_train=4096, chat_template=FILES["gpt-oss-20b"][2]
+    )
+    with UnifiedLLM(path, 4096, family="gpt-oss", n_threads=1) as llm:
+        assert llm.generate_with_thinking("Hi") == ("One and one more.", "It is four.")
+        thinking, answer = llm.generate_with_thinking("Hi", max_thinking_tokens=2)
+        assert thinking == "One and"
+        assert answer.endswith("It is four.")
+
+
 def test_a_budget_leaves_an_answer_without_thinking_alone(speak: Callable[..., UnifiedLLM]) -> None:
     with speak("qwen3-hybrid", "Four, and not a thought of it, nor of anything else.") as llm:
         assert llm.generate("Two and two?", max_thinking_tokens=2).startswith("Four, and not a thought of it, nor")
@@ -384,6 +400,26 @@ def test_the_context_is_what_the_model_was_trained_for(tmp_path: Path, caplog: p
         assert llm.n_ctx() == resolve_family("gemma-2").max_ctx
 
 
+def test_signatures_are_the_reference_s() -> None:
+    def head(function: Any, n: int) -> list[tuple[str, object]]:
+        parameters = list(inspect.signature(function).parameters.values())
+        return [(one.name, one.default) for one in parameters if one.name != "self"][:n]
+
+    assert head(UnifiedLLM, 7) == [
+        ("model_path", inspect.Parameter.empty),
+        ("n_ctx", 8192),
+        ("n_batch", 2048),
+        ("n_ubatch", 512),
+        ("n_gpu_layers", -1),
+        ("verbose", False),
+        ("family", None),
+    ]
+    shared = [("prompt", inspect.Parameter.empty), ("system_prompt", None), ("max_tokens", None)]
+    assert head(UnifiedLLM.generate, 5) == [*shared, ("thinking", False), ("stop", None)]
+    assert head(UnifiedLLM.generate_async, 5) == [*shared, ("thinking", False), ("stop", None)]
+    assert head(UnifiedLLM.generate_with_thinking, 4) == [*shared, ("stop", None)]
+
+
 def test_a_life(speak: Callable[..., UnifiedLLM], tmp_path: Path) -> None:
     with speak("qwen3-soft-switch", f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}") as llm:
         assert llm.generate_with_thinking("Hi") == (THOUGHT, ANSWER)
@@ -399,16 +435,24 @@ def test_a_life(speak: Callable[..., UnifiedLLM], tmp_path: Path) -> None:
         UnifiedLLM(tmp_path / "Qwen3-8B-Q8_0.gguf")
     with pytest.raises(ValidationError, match="there is no family 'llama'"):
         UnifiedLLM(tmp_path / "model.gguf", family="llama")
+    for arguments in ({"config": {}}, {"sampling": {}}):
+        with pytest.raises(ValidationError, match=r"must be a (LlamaConfig|SamplingParams)"):
+            UnifiedLLM(tmp_path / "model.gguf", family="qwen3", **arguments)  # type: ignore[arg-type]
     for arguments in ({"n_ctx": 0}, {"n_ctx": "x"}, {"n_batch": 0}, {"n_ubatch": 0}, {"n_contex": 5}):
         with pytest.raises(ValidationError, match="n_"):
             UnifiedLLM(tmp_path / "model.gguf", family="qwen3", **arguments)  # type: ignore[arg-type]
 
 
 def test_a_chatml_model_without_a_template_is_given_it(tmp_path: Path) -> None:
-    path = tiny.write_model(tmp_path / "Qwen3-8B.gguf", "qwen3")
+    path = tiny.write_model(tmp_path / "Qwen3-8B.gguf", "qwen3", metadata={"general.sampling.temp": 0.05})
     with UnifiedLLM(path, n_ctx=256, n_threads=1, seed=1) as llm:
+        assert llm.llama.sampling.temperature == 0.7  # the card's, and not the file's
+        assert llm.llama.chat_template().syntax().think_end == "</think>"
         assert prompt_of(llm, [QUESTION]).count("<|im_start|>") == 2
         assert llm.generate("Hi", max_tokens=4)
+    path = tiny.write_model(tmp_path / "gpt-oss-20b.gguf", "gpt-oss")
+    with UnifiedLLM(path, n_ctx=256, n_threads=1) as llm, pytest.raises(TemplateError, match="no chat template"):
+        llm.generate("Hi")
 
 
 # One variant for each architecture that `tests.tiny` can write; the others have a file without weights above.

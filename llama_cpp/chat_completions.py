@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import json
+import logging
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from .chat.call_grammar import call_grammar
 from .chat.parser import StreamParser, parse
-from .chat.syntax import Syntax
+from .chat.syntax import GENERIC_CALLS, Syntax
 from .completions import chat_chunk, chat_completion, chat_logprobs, new_id, usage_of
 from .config import check_bool, check_known
-from .errors import ValidationError
+from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
+from .grammar.schema import NOTHING, compile_schema
 from .types import ChatChoice, ChatCompletion, ChatCompletionChunk, ChatMessage, GenerationResult
 
+logger = logging.getLogger("llama_cpp")
+
+_WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
 Event = tuple[int, str | GenerationResult]
 
 
@@ -123,6 +132,78 @@ class ChunkReader:
     def _chunk(self, delta: dict[str, Any], finish_reason: Any = None, logprobs: Any = None) -> ChatCompletionChunk:
         call = self._call
         return chat_chunk(call.id, call.model, call.fingerprint, self._index, delta, finish_reason, logprobs)
+
+
+def tool_grammar(
+    syntax: Syntax,
+    tools: Sequence[dict[str, Any]],
+    special: tuple[tuple[str, int], ...],
+    *,
+    required: bool,
+    parallel: bool,
+) -> LlamaGrammar:
+    """Return what holds calls to the tools' names and schemas: at once, or from where one begins.
+
+    Args:
+        syntax: that calls are written in.
+        tools: that may be called.
+        special: texts of the vocabulary's control tokens, with their ids.
+        required: the answer is to be a call.
+        parallel: there may be several.
+
+    Raises:
+        UnsupportedSchemaError: naming the tool, for a schema that can't be enforced.
+    """
+    return _tool_grammar(syntax, json.dumps(tools, ensure_ascii=False), special, required, parallel)
+
+
+@functools.lru_cache(64)
+def _tool_grammar(
+    syntax: Syntax, tools: str, special: tuple[tuple[str, int], ...], required: bool, parallel: bool
+) -> LlamaGrammar:
+    calls = syntax.calls or GENERIC_CALLS
+    syntax = dataclasses.replace(syntax, calls=calls)
+    trigger: str | None = syntax.trigger
+    triggered, begun = bool(trigger) and not required, ""
+    if required:
+        trigger = syntax.think_end if syntax.thinks_already else None
+    elif not trigger:
+        trigger = begun = f'{{"{calls.name_key}": "'
+    source = call_grammar(
+        syntax,
+        json.loads(tools),
+        parallel=parallel,
+        triggered=triggered,
+        special=dict(special),
+        compiled=compiled_arguments,
+        begun=begun,
+    )
+    made = LlamaGrammar.from_lark(source)
+    return made if trigger is None else dataclasses.replace(made, trigger=trigger)
+
+
+def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:
+    """Make a grammar of the schema of a tool's arguments, once for each schema.
+
+    Raises:
+        UnsupportedSchemaError: for what can't be enforced, or allows nothing.
+        ValidationError: if it is no schema.
+    """
+    return _compiled(json.dumps(schema, ensure_ascii=False), strict)
+
+
+@functools.lru_cache(1024)
+def _compiled(schema: str, strict: bool) -> str:
+    compiled = compile_schema(json.loads(schema), whitespace=_WHITESPACE, strict=strict)
+    if compiled.grammar == NOTHING:
+        raise UnsupportedSchemaError(f"nothing satisfies the schema {schema[:200]}")
+    loose = [f"{entry.keyword} at {entry.pointer}" for entry in compiled.report if entry.status == "checked afterwards"]
+    if loose:
+        logger.warning(
+            "the arguments of a tool are not held to %s, which can't be enforced; with strict=True, this is an error",
+            ", ".join(loose),
+        )
+    return compiled.grammar
 
 
 def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar | None:

@@ -1340,7 +1340,7 @@ class Llama:
         """
         from .chat.calls import check_tool_choice, check_tools
         from .chat.messages import check_messages
-        from .chat_completions import grammar_of_format
+        from .chat_completions import grammar_of_format, tool_grammar
 
         wishes = split_options(
             {name: value for name, value in options.items() if name not in _CHAT_OPTIONS},
@@ -1372,7 +1372,15 @@ class Llama:
         call.n_top_logprobs = (top or 0) if scored else None
         call.with_usage = includes_usage(stream, options.get("stream_options"))
         if held is None and offered:
-            held = self._tool_grammar(call, choice, callable_tools, options.get("parallel_tool_calls"))
+            parallel = options.get("parallel_tool_calls")
+            check_bool("parallel_tool_calls", True if parallel is None else parallel)
+            held = tool_grammar(
+                call.syntax,
+                callable_tools,
+                self._control_tokens,
+                required=choice == "required",
+                parallel=parallel is not False,
+            )
         most = options.get("max_completion_tokens")
         params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
         first = draw_seed(options.get("seed"), params.seed, self._config.seed)
@@ -1439,30 +1447,6 @@ class Llama:
         call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
         return call, tokens
 
-    def _tool_grammar(
-        self, call: ChatCall, choice: str, tools: list[dict[str, Any]], parallel: bool | None
-    ) -> LlamaGrammar:
-        """Return what holds calls to the tools' names and schemas: at once, or from where one begins."""
-        from .chat.call_grammar import call_grammar
-        from .chat.syntax import GENERIC_CALLS
-        from .grammar.grammar import LlamaGrammar
-
-        calls = call.syntax.calls or GENERIC_CALLS
-        syntax = dataclasses.replace(call.syntax, calls=calls)
-        several = parallel is None or parallel
-        special = {text: token for text, token in self._special_tokens.items() if self._vocab.attr(token) & CONTROL}
-        trigger: str | None = syntax.trigger
-        if choice == "required":
-            trigger = syntax.think_end if syntax.thinks_already else None
-            source = call_grammar(syntax, tools, parallel=several, triggered=False, special=special)
-        elif not trigger:
-            trigger = f'{{"{calls.name_key}": "'
-            source = call_grammar(syntax, tools, parallel=several, triggered=False, special=special, begun=trigger)
-        else:
-            source = call_grammar(syntax, tools, parallel=several, triggered=True, special=special)
-        made = LlamaGrammar.from_lark(source)
-        return made if trigger is None else dataclasses.replace(made, trigger=trigger)
-
     def chat_template(self, name: str | None = None) -> ChatTemplate:
         """Return the chat template in use, compiled.
 
@@ -1502,6 +1486,11 @@ class Llama:
             for token, piece in enumerate(pieces)
             if len(piece) > 1 and self._vocab.attr(token) & kinds
         }
+
+    @functools.cached_property
+    def _control_tokens(self) -> tuple[tuple[str, int], ...]:
+        """Those of them that no text is read as, unless it is the template's."""
+        return tuple(item for item in self._special_tokens.items() if self._vocab.attr(item[1]) & CONTROL)
 
     def _prompts(self, prompt: Any, suffix: str | None) -> list[Prompt]:
         """Return what create_completion takes as a list of prompts."""

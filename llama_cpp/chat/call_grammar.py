@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import UnsupportedSchemaError
+from ..errors import UnsupportedSchemaError, ValidationError
 from .syntax import ARGUMENTS, CALL_ID, HARMONY_CALLS, INDEX, KEY, NAME, CallSyntax, Syntax
+
+logger = logging.getLogger("llama_cpp")
 
 Tool = Mapping[str, Any]
 Schema = Mapping[str, Any]
 
+Compile = Callable[[Schema, bool], str]
+"""Makes of a JSON Schema, and whether it must be enforced exactly, a grammar in llguidance's Lark.
+
+It raises UnsupportedSchemaError for what can't be enforced.
+"""
+
 _HOLES = {CALL_ID: "/[a-zA-Z0-9]{9}/", INDEX: "/[0-9]{1,3}/"}
-_WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
 
@@ -25,22 +33,24 @@ def call_grammar(
     parallel: bool,
     triggered: bool,
     special: Mapping[str, int],
+    compiled: Compile,
     begun: str = "",
-    compiled: Callable[[Schema], Schema | str] = dict,
 ) -> str:
     """Write the grammar of calls, as llguidance's Lark.
 
     Args:
         syntax: how the model writes calls.
-        tools: that it may call.
+        tools: that it may call. Those with "strict" are held to all that their schemas say, the others to what can be
+            enforced.
         parallel: whether there may be several, where the syntax has a way to write them.
         triggered: the text up to the end of `Syntax.trigger` stands there already.
         special: texts of the vocabulary's control tokens, which a grammar names by their ids.
+        compiled: makes grammars of schemas.
         begun: a text that the first call has begun with already, where the syntax has no trigger.
-        compiled: makes of a JSON Schema what llguidance enforces: a schema, or rules in Lark.
 
     Raises:
-        UnsupportedSchemaError: if the syntax can't say what a tool's schema says.
+        UnsupportedSchemaError: naming the tool, if its schema can't be enforced, or the syntax can't say what it says.
+        ValidationError: likewise, if it is no schema.
     """
     calls = syntax.calls
     assert calls is not None
@@ -58,12 +68,11 @@ def call_grammar(
 class _CallWriter:
     """Writes rules, with rules of their own for the arguments of each tool."""
 
-    def __init__(
-        self, calls: CallSyntax, special: Mapping[str, int], compiled: Callable[[Schema], Schema | str]
-    ) -> None:
+    def __init__(self, calls: CallSyntax, special: Mapping[str, int], compiled: Compile) -> None:
         self._calls = calls
         self._special = special
         self._compiled = compiled
+        self._strict = False
         texts = sorted([*special, *_HOLES], key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, texts)))
         self._rules: list[str] = []
@@ -104,22 +113,30 @@ class _CallWriter:
 
     def _arguments(self, tool: Tool) -> str:
         """Write the rule for a tool's arguments; those that its schema does not name are left out."""
-        parameters = tool["function"].get("parameters") or {}
-        schema = {"type": "object", "additionalProperties": False, **parameters}
-        if self._calls.kind in ("json", "named_json"):
-            return self._json(schema)
-        for keyword in ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "patternProperties", "minProperties"):
-            if keyword in schema:
-                raise UnsupportedSchemaError(
-                    f"the tool {tool['function']['name']!r} has {keyword!r} at the top of its parameters, which this "
-                    "model's syntax of calls, with each argument by itself, can't follow; give plain properties",
-                    keyword=keyword,
-                    pointer=f"/{keyword}",
-                )
-        return self._each(schema)
+        function = tool["function"]
+        self._strict = function.get("strict") is True
+        schema = {"type": "object", "additionalProperties": False, **(function.get("parameters") or {})}
+        try:
+            return self._json(schema) if self._calls.kind in ("json", "named_json") else self._each(schema)
+        except UnsupportedSchemaError as error:
+            raise UnsupportedSchemaError(
+                f"calls of the tool {function['name']!r} can't be held to its parameters: {error}",
+                keyword=error.keyword,
+                pointer=error.pointer,
+            ) from None
+        except ValidationError as error:
+            raise ValidationError(f"the parameters of the tool {function['name']!r}: {error}") from None
 
     def _each(self, schema: Schema) -> str:
         """Write rules for arguments one by one, in their order, with separators between those that are there."""
+        for keyword in ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "patternProperties", "minProperties"):
+            if keyword in schema and (self._strict or keyword in ("$ref", "allOf")):
+                raise UnsupportedSchemaError(
+                    f"this model writes each argument by itself, and can't follow {keyword!r} at their top; give plain "
+                    "properties",
+                    keyword=keyword,
+                    pointer=f"/{keyword}",
+                )
         calls, required = self._calls, schema.get("required", ())
         separator = {"python": ", ", "bare": ","}.get(calls.kind, calls.parameter_separator)
         properties = list(schema.get("properties", {}).items())
@@ -140,6 +157,8 @@ class _CallWriter:
         if calls.kind == "bare":
             return f"{self.text(f'{key}:')} ({self._value(schema, root)})"
         suffix = calls.value_suffix.replace(KEY, key)
+        if "pattern" in schema and "string" in _kinds(schema):
+            schema = self._without_pattern(key, schema)
         head = self.text(calls.key_prefix + key + calls.key_suffix)
         if _is_text(schema):
             others = [kind for kind in _kinds(schema) if kind != "string"]
@@ -148,7 +167,7 @@ class _CallWriter:
             other = self._argument(key, {**schema, "type": others}, root)
             return f"({head} {self._text_until(suffix)} | {other})"
         if _kinds(schema) == ["string"] and not {"enum", "const"} & schema.keys():
-            return f"{head} {self._bounded_text(key, schema, suffix)} {self.text(suffix)}"
+            return f"{head} {self._bounded_text(schema, suffix)}"
         if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
             return f"{head} ({' | '.join(self.text(one) for one in schema['enum'])}) {self.text(suffix)}"
         if calls.number_key_suffix:
@@ -171,26 +190,36 @@ class _CallWriter:
             return f"{value} | {self.text(quote)} {self._text_until(quote)}"
         return f"{value} | /{quote}(?:[^{quote}\\\\\\n]|\\\\[\\\\'\"nrt])*{quote}/"
 
-    def _bounded_text(self, key: str, schema: Schema, suffix: str) -> str:
-        """Write a text as it stands, of a certain length; it holds nothing that could begin what ends it."""
-        if "pattern" in schema:
-            raise UnsupportedSchemaError(
-                f"this model writes texts without quotes, and can't be held to the pattern of {key!r}; leave it out",
-                keyword="pattern",
-                pointer=f"/properties/{key}/pattern",
-            )
-        first = re.escape((suffix.strip() or "<")[0])
-        return self._rule(f"/[^{first}]{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}/")
+    def _without_pattern(self, key: str, schema: Schema) -> Schema:
+        """Leave the pattern of a text without quotes out, if the tool is not strict."""
+        message = f"this model writes texts without quotes, and can't be held to the pattern of {key!r}"
+        if self._strict:
+            pointer = f"/properties/{key}/pattern"
+            raise UnsupportedSchemaError(f"{message}; leave it out", keyword="pattern", pointer=pointer)
+        logger.warning("%s; with strict=True, this is an error", message)
+        return {name: value for name, value in schema.items() if name != "pattern"}
+
+    def _bounded_text(self, schema: Schema, suffix: str) -> str:
+        """Write a text as it stands, of a certain length, and what ends it, whose beginning it can't hold."""
+        first = _pattern_of((suffix.strip() or "<")[0])
+        plain, rest = self._until_control_token(suffix)
+        length = f"{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}"
+        return f"{self._rule(f'/[^{first}]{length}{_pattern_of(plain)}/')} {self.text(rest)}"
 
     def _text_until(self, suffix: str) -> str:
         """Write any text, up to one; a control token in that ends the text by itself."""
+        plain, rest = self._until_control_token(suffix)
+        if rest:
+            return f"/(?s:.*){_pattern_of(plain)}/ {self.text(rest)}"
         stop = suffix.rstrip()
-        found = re.search("|".join(map(re.escape, self._special)) or r"(?!)", stop)
-        if found is None:
-            name = self._rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
-            return f"{name} {self.text(suffix[len(stop) :])}"
-        plain = re.sub(r"([\\.+*?()|\[\]{}^$/])", r"\\\1", stop[: found.start()]).replace("\n", "\\n")
-        return f"/(?s:.*){plain}/ {self.text(suffix[found.start() :])}"
+        name = self._rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
+        return f"{name} {self.text(suffix[len(stop) :])}"
+
+    def _until_control_token(self, text: str) -> tuple[str, str]:
+        """Cut a text where the first control token in it begins."""
+        found = re.search("|".join(map(re.escape, self._special)) or r"(?!)", text)
+        at = len(text) if found is None else found.start()
+        return text[:at], text[at:]
 
     # -- rules ---------------------------------------------------------------------------------------------------------
 
@@ -200,11 +229,7 @@ class _CallWriter:
         return name
 
     def _json(self, schema: Schema) -> str:
-        compiled = self._compiled(schema)
-        if isinstance(compiled, str):
-            return self._rule(f"%lark {{\n{compiled}\n}}")
-        options = {"x-guidance": {"whitespace_pattern": _WHITESPACE}}
-        return self._rule(f"%json {json.dumps({**compiled, **options})}")
+        return self._rule(f"%lark {{\n{self._compiled(schema, self._strict)}\n}}")
 
     def text(self, text: str) -> str:
         """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
@@ -215,6 +240,11 @@ class _CallWriter:
             position = found.end()
         parts.append(_quoted(text[position:]))
         return " ".join(part for part in parts if part)
+
+
+def _pattern_of(text: str) -> str:
+    """Write a text as a regular expression."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$/])", r"\\\1", text).replace("\n", "\\n")
 
 
 def _quoted(text: str) -> str:

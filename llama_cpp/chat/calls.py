@@ -60,6 +60,8 @@ def _check_tool(index: int, tool: Any) -> Tool:
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, Mapping):
         raise ValidationError(f"the parameters of tools[{index}] must be a JSON Schema, got {parameters!r}")
+    if function.get("strict") not in (None, True, False):
+        raise ValidationError(f"strict of tools[{index}] must be a bool, got {function['strict']!r}")
     function["parameters"] = dict(parameters or {"type": "object", "properties": {}})
     function.setdefault("description", "")
     return {"type": "function", "function": function}

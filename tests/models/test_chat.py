@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from llama_cpp import Llama, LlamaGrammar, SamplingParams, TemplateError, ValidationError
+from llama_cpp import Llama, LlamaGrammar, SamplingParams, TemplateError, UnsupportedSchemaError, ValidationError
 from tests import tiny
 from tests.conftest import MakeTiny
 from tests.helpers import load
@@ -276,6 +276,39 @@ def test_random_weights_make_valid_calls(make_tiny: MakeTiny, vendored: Path, na
             arguments_of(call)
             n_valid += 1
         assert n_valid >= 2
+
+
+def test_calls_are_valid_whatever_the_schema_says(make_tiny: MakeTiny, vendored: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": "^[a-z]{2}-[0-9]{2}$"},
+            "point": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "boolean"}], "items": False},
+            "mail": {"enum": ["a@b.c", None, 1.5]},
+            "step": {"type": "integer", "multipleOf": 7, "exclusiveMinimum": 0, "maximum": 100},
+        },
+        "required": ["id", "step"],
+        "dependentRequired": {"point": ["mail"]},
+        "not": {"required": ["mail"], "properties": {"mail": {"const": 1.5}}},
+        "maxProperties": 3,
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
+    template = (vendored / "models" / "templates" / "Qwen-Qwen3-0.6B.jinja").read_text(encoding="utf-8")
+    with load(make_tiny("qwen3", chat_template=template), n_ctx=4096) as llm:
+        one = {"messages": PARIS, "tools": [tool], "tool_choice": "required", "parallel_tool_calls": False}
+        rows = [{**one, "seed": seed} for seed in range(12)]
+        n_valid = 0
+        for result in llm.generate_batch(rows, max_tokens=300):
+            if result.finish_reason == "stop":
+                for call in result.message["tool_calls"]:
+                    jsonschema.validate(json.loads(call["function"]["arguments"]), schema)
+                    n_valid += 1
+        assert n_valid >= 10
+        tool["function"]["parameters"] = {"type": "object", "properties": {"a": {"pattern": r"(.)\1"}}}
+        with pytest.raises(UnsupportedSchemaError, match="the tool 'f' can't be held to its parameters"):
+            llm.create_chat_completion(PARIS, tools=[tool])
+        with pytest.raises(ValidationError, match=r"strict of tools.0. must be a bool"):
+            llm.create_chat_completion(PARIS, tools=[{**WEATHER["function"], "strict": 1.5}])  # type: ignore[dict-item]
 
 
 def test_wrong_arguments_are_refused(smol: Llama, tiny_path: Path, tmp_path: Path) -> None:

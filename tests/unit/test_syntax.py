@@ -12,10 +12,11 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError
+from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError, ValidationError
 from llama_cpp.chat.call_grammar import call_grammar
 from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
 from llama_cpp.chat.template import CHATML
+from llama_cpp.chat_completions import compiled_arguments
 from llama_cpp.grammar.constraint import Vocabulary
 
 BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
@@ -159,7 +160,9 @@ def test_a_syntax_is_found_out_once() -> None:
 
 
 def matcher_of(syntax: Syntax, tools: Any = TOOLS, parallel: bool = True, triggered: bool = False) -> LLMatcher:
-    source = call_grammar(syntax, tools, parallel=parallel, triggered=triggered, special={})
+    source = call_grammar(
+        syntax, tools, parallel=parallel, triggered=triggered, special={}, compiled=compiled_arguments
+    )
     matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
     assert matcher.get_error() == ""
     return matcher
@@ -207,7 +210,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 # Objects that are no JSON, and texts with quotes that are not escaped.
 NOT_JSON = ["ByteDance-Seed-OSS", "openbmb-MiniCPM5-1B", "MiniMax-M3", "google-gemma-4-31B-it"]
-NOT_ESCAPED = ["LFM2.5-8B-A1B", "Reka-Edge"]
+NOT_ESCAPED = ["LFM2.5-8B-A1B"]
 
 
 @pytest.mark.parametrize("stem", WITH_CALLS)
@@ -274,25 +277,58 @@ def test_the_grammar_can_begin_behind_the_trigger() -> None:
 
 def test_the_grammar_can_begin_within_a_call() -> None:
     syntax = template_of("meta-llama-Llama-3.1-8B-Instruct").syntax()
-    source = call_grammar(syntax, TOOLS, parallel=True, triggered=False, special={}, begun='{"name": "')
+    source = call_grammar(
+        syntax, TOOLS, parallel=True, triggered=False, special={}, compiled=compiled_arguments, begun='{"name": "'
+    )
     matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
     assert accepts(matcher, 'noop", "parameters": {}}')
 
 
 def test_schemas_are_compiled_by_whom_the_caller_names() -> None:
-    for compiled in ({"const": 7}, 'start: "7"'):
-        source = call_grammar(
-            GENERIC, TOOLS, parallel=False, triggered=True, special={}, compiled=lambda schema, made=compiled: made
-        )
-        matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
-        assert accepts(matcher, '\n{"name": "noop", "arguments": 7}\n</tool_call>')
+    source = call_grammar(
+        GENERIC, TOOLS, parallel=False, triggered=True, special={}, compiled=lambda schema, strict: 'start: "7"'
+    )
+    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
+    assert accepts(matcher, '\n{"name": "noop", "arguments": 7}\n</tool_call>')
+
+
+def tool_with(schema: Any, strict: bool) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}
 
 
 def test_arguments_one_by_one_need_plain_properties() -> None:
-    schema = {"type": "object", "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
-    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
-    with pytest.raises(UnsupportedSchemaError, match="'f' has 'anyOf'"):
-        call_grammar(template_of("Qwen3-Coder").syntax(), [tool], parallel=True, triggered=False, special={})
+    schema: dict[str, Any] = {"properties": {"a": {"type": "integer"}}, "anyOf": [{"required": ["a"]}]}
+    qwen_coder = template_of("Qwen3-Coder").syntax()
+    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* 'anyOf'"):
+        matcher_of(qwen_coder, [tool_with(schema, True)])
+    call = "<tool_call>\n<function=f>\n<parameter=a>\n{}\n</parameter>\n</function>\n</tool_call>"
+    loose = matcher_of(qwen_coder, [tool_with(schema, False)])
+    assert accepts(loose.deep_copy(), call.format(12))
+    assert not accepts(loose, call.format("x"))
+    pattern = {"properties": {"a": {"type": "string", "pattern": "^x"}}}
+    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* pattern of 'a'"):
+        matcher_of(qwen_coder, [tool_with(pattern, True)])
+    assert accepts(matcher_of(qwen_coder, [tool_with(pattern, False)]), call.format("y"))
+    short = matcher_of(qwen_coder, [tool_with({"properties": {"a": {"type": "string", "maxLength": 3}}}, True)])
+    assert accepts(short.deep_copy(), call.format("a\nb"))
+    assert not accepts(short, call.format("abcd"))
+    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* 'allOf'"):
+        matcher_of(qwen_coder, [tool_with({"allOf": [schema]}, False)])
+
+
+def test_what_cannot_be_enforced_is_refused_of_strict_tools(caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": r"(.)\1"}}, "required": ["a"]}
+    with pytest.raises(UnsupportedSchemaError, match="'f' can't be held") as caught:
+        matcher_of(GENERIC, [tool_with(schema, True)])
+    assert (caught.value.keyword, caught.value.pointer) == ("pattern", "/properties/a/pattern")
+    call = '<tool_call>\n{"name": "f", "arguments": {"a": "x"}}\n</tool_call>'
+    assert accepts(matcher_of(GENERIC, [tool_with(schema, False)]), call)
+    assert "not held to pattern at /properties/a/pattern" in caplog.text
+    for strict in (True, False):
+        with pytest.raises(UnsupportedSchemaError, match="nothing satisfies"):
+            matcher_of(GENERIC, [tool_with({"type": "object", "required": ["a"], "properties": {"a": False}}, strict)])
+        with pytest.raises(ValidationError, match="the tool 'f': this is no valid JSON Schema"):
+            matcher_of(GENERIC, [tool_with({"type": "objekt"}, strict)])
 
 
 @pytest.mark.parametrize(
@@ -311,7 +347,9 @@ def test_control_tokens_are_written_as_tokens(stem: str, tokens: list[str]) -> N
     vocabulary = Vocabulary(pieces, list(special.values()), [len(pieces) - 1], list)
     template = template_of(stem)
     tools = TOOLS[2:]
-    source = call_grammar(template.syntax(), tools, parallel=False, triggered=False, special=special)
+    source = call_grammar(
+        template.syntax(), tools, parallel=False, triggered=False, special=special, compiled=compiled_arguments
+    )
     matcher = LLMatcher(vocabulary.native, LLMatcher.grammar_from_lark(source), log_level=0)
     assert matcher.get_error() == ""
     chance, written = random.Random(stem), []

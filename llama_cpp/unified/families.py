@@ -202,7 +202,7 @@ REASONING_EFFORT = Thinking(
 # Of several variants that fit a file equally well the first is taken, so the commonest of a family stands first.
 VARIANTS: tuple[Variant, ...] = (
     # -- Qwen3 ---------------------------------------------------------------------------------------------------------
-    # card of Qwen/Qwen3-8B, "Best Practices"; max_position_embeddings of its config.json (not re-read)
+    # card of Qwen/Qwen3-8B, "Best Practices"; max_position_embeddings of its config.json
     Variant(
         name="qwen3-hybrid",
         family=ModelFamily.QWEN3,
@@ -477,7 +477,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("phi 3.5",),
         template_has=("<|end|>",),
     ),
-    # card of microsoft/Phi-3-mini-4k-instruct: its example is greedy (not re-read)
+    # card of microsoft/Phi-3-mini-4k-instruct: its example is greedy
     Variant(
         name="phi-3",
         family=ModelFamily.PHI,
@@ -529,7 +529,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("glm 4.5", "glm 4.5v"),
         template_has=("[gMASK]<sop>", "enable_thinking", "/nothink"),
     ),
-    # Z.ai's API documentation: the default; max_position_embeddings of the model's config.json (not re-read)
+    # Z.ai's API documentation: the default; max_position_embeddings of the model's config.json
     Variant(
         name="glm-4.6",
         family=ModelFamily.GLM4,
@@ -604,7 +604,7 @@ VARIANTS: tuple[Variant, ...] = (
         names=("granite 3.3",),
         template_has=("<|start_of_role|>", "<response>"),
     ),
-    # card of ibm-granite/granite-3.2-8b-instruct (not re-read)
+    # card of ibm-granite/granite-3.2-8b-instruct: its examples do not sample (not re-read); its template: the texts
     Variant(
         name="granite-3.2",
         family=ModelFamily.GRANITE,

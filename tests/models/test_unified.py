@@ -176,6 +176,19 @@ def test_smollm2_answers_as_one_of_a_family(smol: UnifiedLLM, smollm2_path: Path
         UnifiedLLM(smollm2_path)
 
 
+def test_smollm2_calls_a_tool(smol: UnifiedLLM) -> None:
+    question = [{"role": "user", "content": "What is the weather in Paris?"}]
+    response: Any = smol.chat(question, max_tokens=60, tools=[TOOL], tool_choice="required", parallel_tool_calls=False)
+    ChatCompletion.model_validate(response)
+    call = response["choices"][0]["message"]["tool_calls"][0]
+    assert response["choices"][0]["finish_reason"] == "tool_calls"
+    assert "Paris" in json.loads(call["function"]["arguments"])["city"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "rain"}
+    history = [*question, response["choices"][0]["message"], result]
+    chunks: Any = smol.chat(history, max_tokens=4, tools=[TOOL], stream=True)
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks][-1] in ("length", "stop")
+
+
 def test_smollm2_answers_asyncio_and_batches(smol: UnifiedLLM) -> None:
     async def ask() -> tuple[Any, list[str]]:
         stream: Any = await smol.generate_async(PARIS, SYSTEM, 24, stream=True)

@@ -97,16 +97,15 @@ class UnifiedLLM:
         sizes = {name: settings.get(name, getattr(config, name)) for name in ("n_ctx", "n_batch", "n_ubatch")}
         n_seq_max = settings.get("n_seq_max", config.n_seq_max)
         for name, value in {**sizes, "n_seq_max": n_seq_max}.items():
-            if value is not None:
+            if name != "n_ubatch" or value is not None:
                 check_int(name, value, 1)
         trained = metadata.get(f"{metadata.get('general.architecture')}.context_length")
         most = trained if isinstance(trained, int) and trained > 0 else variant.max_ctx
-        if sizes["n_ctx"] > most * n_seq_max:
-            logger.warning(
-                "n_ctx is lowered from %d to %d: the model was trained for %d tokens", sizes["n_ctx"], most, most
-            )
-            settings["n_ctx"] = most * n_seq_max
-            settings["n_batch"] = min(sizes["n_batch"], settings["n_ctx"])
+        n_ctx = min(sizes["n_ctx"], most * n_seq_max)
+        if n_ctx < sizes["n_ctx"]:
+            reason = "n_ctx is lowered from %d to %d: the model was trained for %d tokens"
+            logger.warning(reason, sizes["n_ctx"], n_ctx, most)
+            settings.update(n_ctx=n_ctx, n_batch=min(sizes["n_batch"], n_ctx))
         n_batch = settings.get("n_batch", sizes["n_batch"])
         if sizes["n_ubatch"] is not None and sizes["n_ubatch"] > n_batch:
             settings["n_ubatch"] = n_batch

@@ -451,7 +451,7 @@ def test_a_life(speak: Callable[..., UnifiedLLM], tmp_path: Path) -> None:
     for arguments in ({"config": {}}, {"sampling": {}}):
         with pytest.raises(ValidationError, match=r"must be a (LlamaConfig|SamplingParams)"):
             UnifiedLLM(tmp_path / "model.gguf", family="qwen3", **arguments)  # type: ignore[arg-type]
-    for arguments in ({"n_ctx": 0}, {"n_ctx": "x"}, {"n_batch": 0}, {"n_ubatch": 0}, {"n_contex": 5}):
+    for arguments in ({"n_ctx": 0}, {"n_ctx": None}, {"n_batch": 0}, {"n_ubatch": 0}, {"n_contex": 5}):
         with pytest.raises(ValidationError, match="n_"):
             UnifiedLLM(tmp_path / "model.gguf", family="qwen3", **arguments)  # type: ignore[arg-type]
 

@@ -7,11 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ValidationError
+from .matching import error_of, new_matcher
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 LONGEST_PIECE = 64  # bytes of a token that the approximate tokenizer looks for
+MAX_MATCHERS = 32  # kept for each model
 
 
 class Vocabulary:
@@ -41,9 +43,26 @@ class Vocabulary:
         self.special_token_ids = sorted({*special, *eog, *empty})
         self._tokenize = tokenize
         self._ids: dict[bytes, int] = {}
+        self._matchers: dict[str, LLMatcher] = {}
         self.native: LLTokenizer = LLTokenizer(
             TokenizerWrapper(self), n_vocab=len(pieces), eos_token=sorted(eog) or [self.eos_token_id]
         )
+
+    def matcher(self, grammar: str) -> LLMatcher:
+        """Return a matcher at the beginning of a text; the last grammars are kept, which take milliseconds to read.
+
+        Raises:
+            ValidationError: if llguidance refuses the grammar.
+        """
+        matcher = self._matchers.get(grammar)
+        if matcher is None:
+            matcher = new_matcher(self.native, grammar)
+            if matcher.is_error():
+                raise ValidationError(f"llguidance refuses the grammar: {error_of(matcher)}")
+            if len(self._matchers) >= MAX_MATCHERS:
+                self._matchers.pop(next(iter(self._matchers)), None)
+            self._matchers[grammar] = matcher
+        return matcher.deep_copy()
 
     def __call__(self, text: bytes) -> list[int]:
         """Tokenize a text the way the model would write it."""
@@ -84,7 +103,7 @@ class Constraint:
         self, vocabulary: Vocabulary, grammar: str, *, trigger: bytes | None = None, fast_forward: bool = True
     ) -> None:
         self._vocabulary = vocabulary
-        self._matcher = _matcher(vocabulary, grammar)
+        self._matcher = vocabulary.matcher(grammar)
         self._trigger = trigger
         self._tail = b""  # the last bytes of the text, where a trigger is waited for
         self._fast_forward = fast_forward
@@ -128,7 +147,7 @@ class Constraint:
 
     def _consume(self, tokens: list[int]) -> None:
         if tokens and not self._matcher.consume_tokens(tokens):
-            raise ValidationError(f"the grammar failed: {self._matcher.get_error()}")
+            raise ValidationError(f"the grammar failed: {error_of(self._matcher)}")
 
     def _after_trigger(self, token: int) -> bytes | None:
         """Return what a token adds after the trigger, None if that is not complete with it."""
@@ -140,12 +159,3 @@ class Constraint:
     def _fits(self, text: bytes) -> bool:
         tokens = self._vocabulary(text)
         return bool(self._matcher.validate_tokens(tokens) == len(tokens))
-
-
-def _matcher(vocabulary: Vocabulary, grammar: str) -> LLMatcher:
-    from llguidance import LLMatcher
-
-    matcher = LLMatcher(vocabulary.native, grammar, log_level=0)
-    if matcher.is_error():
-        raise ValidationError(f"llguidance refuses the grammar: {matcher.get_error()}")
-    return matcher

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import check_text, check_texts
 from ..errors import ValidationError
-from .matching import byte_tokenizer
+from .matching import byte_tokenizer, error_of, new_matcher
 from .report import Report
 from .schema import NOTHING, check_instance, compile_schema, schema_of
 
@@ -193,8 +193,8 @@ class LlamaGrammar:
             return Explanation(*gbnf.parse(self.gbnf, self.root).explain(text))
         matcher, tokens = _byte_matcher(self.llguidance or "").deep_copy(), list(data)
         n_taken = matcher.try_consume_tokens(tokens)
-        if "TooComplex" in matcher.stop_reason():
-            raise ValidationError(f"the grammar is too complex for llguidance: {matcher.get_error()}")
+        if matcher.is_error() and self.llguidance != NOTHING:
+            raise ValidationError(f"the grammar is too complex for llguidance: {error_of(matcher)}")
         if n_taken < len(tokens):
             offset = len(data[:n_taken].decode("utf-8", "ignore"))
             wrong = f"{text[offset : offset + 1]!r} can't stand at offset {offset}"
@@ -230,22 +230,18 @@ class LlamaGrammar:
 
 
 def _checked(grammar: str, what: str) -> str:
-    from llguidance import LLMatcher
-
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
-    if is_error:
-        raise ValidationError(f"llguidance refuses {what}: {messages[0]}")
+    matcher = new_matcher(byte_tokenizer(), grammar)
+    if matcher.is_error():
+        raise ValidationError(f"llguidance refuses {what}: {error_of(matcher)}")
     return grammar
 
 
 @functools.lru_cache(32)
 def _byte_matcher(grammar: str) -> LLMatcher:
     """Return a matcher at the beginning of a text, to be copied."""
-    from llguidance import LLMatcher
-
-    matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
+    matcher = new_matcher(byte_tokenizer(), grammar)
     if matcher.is_error() and grammar != NOTHING:
-        raise ValidationError(f"llguidance refuses the grammar: {matcher.get_error()}")
+        raise ValidationError(f"llguidance refuses the grammar: {error_of(matcher)}")
     return matcher
 
 

@@ -176,12 +176,14 @@ class Schemas:
         always = contents is True or (isinstance(contents, Mapping) and not self._keywords(contents))
         return always if literal.positive else contents is False
 
-    def _target(self, schema: Subschema, keyword: str) -> Literal:
+    def _target(self, schema: Subschema, keyword: str) -> Literal | None:
+        """Return what a reference leads to, None if that is not in the schema, which is checked afterwards."""
         reference = schema.contents[keyword]
         try:
             resolved = schema.resolver.lookup(reference)
         except Unresolvable:
-            raise self.error(keyword, f"{schema.pointer}/{keyword}", f"{reference!r} leads nowhere in it") from None
+            self.give_up(keyword, f"{schema.pointer}/{keyword}", f"{reference!r} leads nowhere in it")
+            return None
         where = self._pointers.get(id(resolved.contents), reference)
         return self.number(resolved.contents, resolved.resolver, where)
 
@@ -376,10 +378,12 @@ class Schemas:
         return self.formula(self.child(schema, schema.contents.get(keyword, True), keyword), kind)
 
     def _ref(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        return self.formula(self._target(schema, "$ref"), kind)
+        target = self._target(schema, "$ref")
+        return UNKNOWN if target is None else self.formula(target, kind)
 
     def _dynamic_ref(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        return self.formula(self._target(schema, "$dynamicRef"), kind)
+        target = self._target(schema, "$dynamicRef")
+        return UNKNOWN if target is None else self.formula(target, kind)
 
     # -- keywords of numbers and strings -------------------------------------------------------------------------------
 
@@ -547,7 +551,8 @@ class Schemas:
             branches = [self.child(schema, one, keyword, index) for index, one in enumerate(value)]
             return self._outcomes_of_branches(keyword, branches, kind)
         if keyword in ("$ref", "$dynamicRef"):
-            return self._guarded(self._target(schema, keyword), kind)
+            target = self._target(schema, keyword)
+            return [(UNKNOWN, Seen(everything=True))] if target is None else self._guarded(target, kind)
         if keyword == "if":
             condition, then, otherwise = (
                 self.child(schema, schema.contents.get(part, True), part) for part in ("if", "then", "else")

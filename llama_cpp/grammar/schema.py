@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UnsupportedSchemaError, ValidationError
 from ..json_types import is_object_type, schema_of_type
-from .matching import byte_tokenizer, empty_terminals
+from .matching import byte_tokenizer, empty_terminals, error_of, new_matcher
 from .metaschema import is_well_formed
 from .report import Report
 
@@ -54,7 +55,7 @@ def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: boo
     from .lark import Grammar
     from .shapes import Shapes
 
-    check_schema(schema)
+    check_schema(schema, strict=strict)
     _check_whitespace(whitespace)
     try:
         schemas = Schemas(schema, _validator_class(schema), strict)
@@ -70,15 +71,17 @@ def compile_schema(schema: Schema, *, whitespace: str | None = None, strict: boo
 
 
 def _check_size(grammar: str) -> None:
-    from llguidance import LLMatcher
-
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
-    if is_error:
-        raise UnsupportedSchemaError(f"this schema can't be enforced: {' '.join(messages[0].split())[:300]}")
+    matcher = new_matcher(byte_tokenizer(), grammar)
+    if matcher.is_error():
+        raise UnsupportedSchemaError(f"this schema can't be enforced: {error_of(matcher)}")
 
 
-def check_schema(schema: Schema) -> None:
+def check_schema(schema: Schema, *, strict: bool = True) -> None:
     """Refuse what is no schema.
+
+    Args:
+        schema: anything.
+        strict: refuse patterns that Python's re can't read, which another validator may be able to.
 
     Raises:
         ValidationError: with the place and the reason.
@@ -89,7 +92,7 @@ def check_schema(schema: Schema) -> None:
     try:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()  # neither NaN nor lone surrogates
         if not is_well_formed(schema, kind):
-            kind.check_schema(schema)
+            kind.check_schema(schema, kind.FORMAT_CHECKER if strict else jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         pointer = "".join(f"/{_escape(str(step))}" for step in error.absolute_path)
         raise ValidationError(f"this is no valid JSON Schema: at {pointer or 'its top'}: {error.message}") from None
@@ -100,13 +103,21 @@ def check_schema(schema: Schema) -> None:
 def check_instance(schema: Schema, text: str) -> str | None:
     """Validate a JSON text; return what is wrong with it, None if nothing is."""
     import jsonschema
+    from jsonschema_specifications import REGISTRY
+    from referencing.exceptions import Unresolvable
 
     try:
         instance = json.loads(text)
     except ValueError as error:
         return f"it is no JSON: {error}"
     kind = _validator_class(schema)
-    failure = jsonschema.exceptions.best_match(kind(schema, format_checker=kind.FORMAT_CHECKER).iter_errors(instance))
+    validator = kind(schema, format_checker=kind.FORMAT_CHECKER, registry=REGISTRY)  # which fetches nothing
+    try:
+        failure = jsonschema.exceptions.best_match(validator.iter_errors(instance))
+    except Unresolvable as error:
+        return f"it can't be validated: {error.ref!r} leads nowhere in the schema"
+    except re.error as error:
+        return f"it can't be validated: Python's re can't read the pattern {error.pattern!r}"
     return None if failure is None else f"at {failure.json_path}: {failure.message}"
 
 
@@ -136,9 +147,9 @@ def _check_whitespace(whitespace: str | None) -> None:
         return
     pattern = whitespace.replace("/", r"\/")
     grammar = LLMatcher.grammar_from_lark(f"start: WHITESPACE\nWHITESPACE: /{pattern}/")
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar, byte_tokenizer())
-    if is_error:
-        raise ValidationError(f"whitespace is no regular expression: {messages[0]}")
+    matcher = new_matcher(byte_tokenizer(), grammar)
+    if matcher.is_error():
+        raise ValidationError(f"whitespace is no regular expression: {error_of(matcher)}")
     if not empty_terminals({"OTHER": rf"/{pattern}/ & ~(/[ \t\n\r]*/)"}):
         raise ValidationError(f"whitespace={whitespace!r} matches more than blanks, tabs and newlines")
 

@@ -97,6 +97,15 @@ def test_choices_and_regular_expressions() -> None:
         LlamaGrammar.from_regex("[")
 
 
+def test_rules_that_lead_to_each_other_by_the_thousand_are_read_or_refused() -> None:
+    rules = [f'r{index}: "a" r{index + 1}' for index in range(5000)]
+    assert LlamaGrammar.from_lark("\n".join(["start: r0", *rules, 'r5000: "b"'])).accepts("a" * 5000 + "b")
+    skipped = [f"{rule} | r{index + 1}" for index, rule in enumerate(rules)]
+    grammar = LlamaGrammar.from_lark("\n".join(["start: r0", *skipped, 'r5000: "b"']))
+    with pytest.raises(ValidationError, match="too complex"):
+        grammar.accepts("aab")
+
+
 def test_explanations_name_the_place_and_what_may_stand_there() -> None:
     grammar = LlamaGrammar.from_json_schema({"properties": {"é": {"type": "integer"}}, "type": "object"}, whitespace="")
     wrong = grammar.explain('{"é":"x"}')

@@ -128,6 +128,40 @@ def test_without_strict_it_is_checked_afterwards() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "texts", "reason"),
+    [
+        ({"type": "array", "uniqueItems": True}, ("[1, [1]]", "[1, 1]", "1"), "non-unique"),
+        ({"type": "string", "format": "regex"}, ('"a+"', '"["', "1"), "is not a 'regex'"),
+        ({"items": {"type": "number", "multipleOf": 0.01}}, ("[1.25]", "[0.123]", '["a"]'), "not a multiple of 0.01"),
+        ({"type": "string", "pattern": r"^(a+)b\1$"}, ('"aba"', '"ab"', "1"), "does not match"),
+        ({"type": "object", "minProperties": 2}, ('{"a": 1, "b": 1}', '{"a": 1}', "[]"), "enough properties"),
+        ({"type": "string", "not": {"format": "ipv4"}}, ('"a"', '"1.2.3.4"', "1"), "should not be valid"),
+        (
+            {"properties": {"a": {"$ref": "x.json"}}, "type": "object"},
+            ("{}", '{"a": 1}', "1"),
+            "'x.json' leads nowhere",
+        ),
+        ({"not": {"$ref": "x.json"}, "type": "object"}, (None, "{}", "1"), "leads nowhere"),
+        ({"type": ["string", "null"], "pattern": r"\p{L}"}, ("null", '"a"', "1"), "can't read the pattern"),
+    ],
+)
+def test_without_strict_the_rest_is_enforced_and_the_text_validated(
+    schema: Any, texts: tuple[str | None, str, str], reason: str
+) -> None:
+    valid, invalid, never = texts
+    with pytest.raises(ValidationError):
+        LlamaGrammar.from_json_schema(schema)
+    grammar = LlamaGrammar.from_json_schema(schema, strict=False)
+    assert not grammar.exact
+    assert "checked afterwards" in {entry.status for entry in grammar.report()}
+    assert valid is None or grammar.accepts(valid)
+    outcome = grammar.explain(invalid)
+    assert (outcome.accepted, outcome.offset) == (False, len(invalid))  # nothing stops the text itself
+    assert reason in outcome.reason
+    assert "can't stand at" in grammar.explain(never).reason
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "strin"},
@@ -184,6 +218,8 @@ def test_a_large_schema_takes_milliseconds_and_a_hopeless_one_ends() -> None:
     start = time.process_time()
     assert LlamaGrammar.from_json_schema({"properties": many | {"q": True}}).accepts('{"p7": "x", "p99": null}')
     assert time.process_time() - start < 0.2
+    many = {f"p{index}": {"type": "integer"} for index in range(1500)}
+    assert LlamaGrammar.from_json_schema({"properties": many}).accepts('{"p7": 1, "p1499": 2}')
     branches = [{"anyOf": [{"required": [f"p{index}"]} for index in range(n, n + 12)]} for n in range(12)]
     start = time.process_time()
     with pytest.raises(UnsupportedSchemaError, match="too many cases"):

@@ -126,6 +126,7 @@ def single_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
         work = Workload(tiny, n_gen=512, runs=TINY_RUNS)
         sides = partial(_latency, llama_bench, work, generate, sampling)
         rows.append(Row(f"tiny model, {name}", "us/token", "llama-bench", MaxExcess(excess), sides))
+    rows.append(Row("tiny model, streamed chat", "us/token", "generate_stream", MaxExcess(30.0), partial(_chat, tiny)))
     rows.append(Row("import llama_cpp", "ms", "import sys", MaxExcess(40.0), _import))
     peak = partial(_peak_memory, llama_bench, Workload(real, n_gen=128))
     rows.append(Row("SmolLM2 peak memory, same context", "MB", "llama-bench", MaxExcess(60.0), peak))
@@ -195,6 +196,30 @@ def _stream(llm: Llama, prompt: list[int], max_tokens: int, sampling: SamplingPa
     for _ in generation:
         pass
     return generation.result()
+
+
+@contextmanager
+def _chat(model: Path) -> Iterator[tuple[Side, Side]]:
+    """Measure microseconds per token of a chat completion's chunks, and of the same text as it is."""
+    n_tokens = 512
+    messages = [{"role": "user", "content": "hello world"}]
+    with Llama(model, n_ctx=768, n_threads=1, verbose=False, chat_format="chatml", sampling=GREEDY) as llm:
+        prompt = llm.tokenize(llm.chat_template().render(messages), parse_special=True)
+
+        def timed(pieces: Callable[[], Any]) -> float:
+            start = time.perf_counter()
+            for _ in pieces():
+                pass
+            return 1e6 * (time.perf_counter() - start) / n_tokens
+
+        def side(pieces: Callable[[], Any]) -> Side:
+            timed(pieces)
+            return lambda: median(timed(pieces) for _ in range(TINY_RUNS))
+
+        yield (
+            side(lambda: llm.create_chat_completion(messages, max_tokens=n_tokens, stream=True)),
+            side(lambda: llm.generate_stream(prompt, max_tokens=n_tokens)),
+        )
 
 
 def _import() -> AbstractContextManager[tuple[Side, Side]]:

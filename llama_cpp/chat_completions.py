@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import json
 import logging
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,12 +15,21 @@ from typing import Any, cast
 from .chat.call_grammar import call_grammar
 from .chat.parser import StreamParser, parse
 from .chat.syntax import GENERIC_CALLS, Syntax
-from .completions import chat_chunk, chat_completion, chat_logprobs, new_id, usage_of
+from .completions import chat_logprobs, new_id, usage_of
 from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
 from .grammar.schema import NOTHING, compile_schema
-from .types import ChatChoice, ChatCompletion, ChatCompletionChunk, ChatMessage, GenerationResult
+from .types import (
+    ChatChoice,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatFinishReason,
+    ChatLogprobs,
+    ChatMessage,
+    GenerationResult,
+)
 
 logger = logging.getLogger("llama_cpp")
 
@@ -51,11 +61,21 @@ class ChatCall:
     plain: bool = False
     with_usage: bool = False
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
+    created: int = field(default_factory=lambda: int(time.time()))
 
     def response(self, results: Sequence[GenerationResult]) -> ChatCompletion:
         """Make the whole answer of what was generated."""
         choices = [self._choice(index, result) for index, result in enumerate(results)]
-        return chat_completion(self.id, self.model, self.fingerprint, choices, usage_of(results, self.n_prompt))
+        usage = usage_of(results, self.n_prompt)
+        return ChatCompletion(
+            id=self.id,
+            object="chat.completion",
+            created=self.created,
+            model=self.model,
+            system_fingerprint=self.fingerprint,
+            choices=choices,
+            usage=usage,
+        )
 
     def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
         assert result.message is not None
@@ -91,8 +111,18 @@ class ChatCall:
 
     def usage_chunk(self, results: Sequence[GenerationResult]) -> ChatCompletionChunk:
         """Make the piece that ends a stream with the counts of tokens."""
-        chunk = chat_chunk(self.id, self.model, self.fingerprint, 0, {})
-        return {**chunk, "choices": [], "usage": usage_of(results, self.n_prompt)}
+        return {**self.chunk(), "usage": usage_of(results, self.n_prompt)}
+
+    def chunk(self, *choices: ChatChunkChoice) -> ChatCompletionChunk:
+        """Make a piece of the stream; all of them have the same id and time."""
+        return ChatCompletionChunk(
+            id=self.id,
+            object="chat.completion.chunk",
+            created=self.created,
+            model=self.model,
+            system_fingerprint=self.fingerprint,
+            choices=list(choices),
+        )
 
 
 class ChunkReader:
@@ -109,29 +139,31 @@ class ChunkReader:
         """Make the piece that says who speaks."""
         return self._chunk({"role": "assistant", "content": ""})
 
-    def read(self, text: str) -> Iterator[ChatCompletionChunk]:
+    def read(self, text: str) -> list[ChatCompletionChunk]:
         """Make pieces of new text; there may be none, as long as it could be the beginning of a call."""
-        yield from self._chunks([{"content": text}] if self._parser is None else self._parser.feed(text))
+        return self._chunks([{"content": text}] if self._parser is None else self._parser.feed(text))
 
-    def last(self, result: GenerationResult) -> Iterator[ChatCompletionChunk]:
+    def last(self, result: GenerationResult) -> list[ChatCompletionChunk]:
         """Make the pieces that end the answer."""
-        if self._parser is not None:
-            yield from self._chunks(self._parser.finish())
+        chunks = [] if self._parser is None else self._chunks(self._parser.finish())
         called = self._has_calls and result.finish_reason == "stop"
         logprobs = chat_logprobs(result.logprobs, self._call.n_top_logprobs or 0)
-        yield self._chunk({}, "tool_calls" if called else result.finish_reason, logprobs)
+        return [*chunks, self._chunk({}, "tool_calls" if called else result.finish_reason, logprobs)]
 
-    def _chunks(self, deltas: Sequence[dict[str, Any]]) -> Iterator[ChatCompletionChunk]:
+    def _chunks(self, deltas: Sequence[dict[str, Any]]) -> list[ChatCompletionChunk]:
         for delta in deltas:
             for call in delta.get("tool_calls", ()):
                 self._has_calls = True
                 self._ids.setdefault(call["index"], call.get("id", ""))
                 call["id"] = self._ids[call["index"]]  # clients expect it in every piece of a call
-            yield self._chunk(delta)
+        return [self._chunk(delta) for delta in deltas]
 
-    def _chunk(self, delta: dict[str, Any], finish_reason: Any = None, logprobs: Any = None) -> ChatCompletionChunk:
-        call = self._call
-        return chat_chunk(call.id, call.model, call.fingerprint, self._index, delta, finish_reason, logprobs)
+    def _chunk(
+        self, delta: dict[str, Any], finish_reason: ChatFinishReason | None = None, logprobs: ChatLogprobs | None = None
+    ) -> ChatCompletionChunk:
+        return self._call.chunk(
+            ChatChunkChoice(index=self._index, delta=delta, logprobs=logprobs, finish_reason=finish_reason)
+        )
 
 
 def tool_grammar(

@@ -11,9 +11,6 @@ from typing import Any
 from .config import SamplingParams, check_bool, check_known, refuse_unknown
 from .errors import ValidationError
 from .types import (
-    ChatChoice,
-    ChatCompletion,
-    ChatCompletionChunk,
     ChatLogprobs,
     Completion,
     CompletionChoice,
@@ -108,41 +105,6 @@ def text_choice(
 ) -> CompletionChoice:
     """Make one of a completion's texts."""
     return CompletionChoice(text=text, index=index, logprobs=logprobs, finish_reason=finish_reason)
-
-
-def chat_completion(
-    id: str, model: str, fingerprint: str, choices: list[ChatChoice], usage: CompletionUsage
-) -> ChatCompletion:
-    """Make OpenAI's chat completion."""
-    return ChatCompletion(
-        id=id,
-        object="chat.completion",
-        created=int(time.time()),
-        model=model,
-        system_fingerprint=fingerprint,
-        choices=choices,
-        usage=usage,
-    )
-
-
-def chat_chunk(
-    id: str,
-    model: str,
-    fingerprint: str,
-    index: int,
-    delta: dict[str, object],
-    finish_reason: Any = None,
-    logprobs: ChatLogprobs | None = None,
-) -> ChatCompletionChunk:
-    """Make OpenAI's piece of a streamed chat completion."""
-    return ChatCompletionChunk(
-        id=id,
-        object="chat.completion.chunk",
-        created=int(time.time()),
-        model=model,
-        system_fingerprint=fingerprint,
-        choices=[{"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}],
-    )
 
 
 def chat_logprobs(logprobs: CompletionLogprobs | None, n_top: int) -> ChatLogprobs | None:

@@ -1550,7 +1550,7 @@ class Llama:
         def events() -> Generator[tuple[int, str | GenerationResult]]:
             pending = dict(enumerate(generations))
             try:
-                while pending:
+                while len(pending) > 1:
                     generations[0].wait_any(list(pending.values()))
                     for index, generation in list(pending.items()):
                         while generation.has_text():
@@ -1558,6 +1558,10 @@ class Llama:
                         if generation.done:
                             del pending[index]
                             yield index, generation.result()
+                for index, last in pending.items():
+                    for text in last:
+                        yield index, text
+                    yield index, last.result()
             finally:
                 for generation in pending.values():
                     generation.close()

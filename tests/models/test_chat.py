@@ -86,6 +86,7 @@ def test_smollm2_answers(smol: Llama) -> None:
         smol.create_chat_completion(PARIS, max_tokens=32, stream=True, stream_options={"include_usage": True}, **GREEDY)
     )
     assert gathered(chunks)["content"] == message["content"]
+    assert len({(chunk["id"], chunk["created"]) for chunk in chunks}) == 1
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[:-1]][-2:] == [None, "stop"]
     assert (chunks[-1]["choices"], chunks[-1]["usage"]) == ([], response["usage"])

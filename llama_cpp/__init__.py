@@ -8,6 +8,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._core import shutdown
@@ -21,6 +23,7 @@ from .errors import (
     GenerationTimeoutError,
     GrammarError,
     LlamaError,
+    LlamaWarning,
     ModelLoadError,
     TemplateError,
     UnsupportedSchemaError,
@@ -51,6 +54,7 @@ __all__ = [
     "LlamaConfig",
     "LlamaError",
     "LlamaGrammar",
+    "LlamaWarning",
     "LoraAdapter",
     "ModelLoadError",
     "SamplingParams",
@@ -72,18 +76,55 @@ __all__ = [
 
 # Public names whose modules are imported when they are first asked for.
 _LAZY = {"ChatTemplate": ".chat.template", "LlamaGrammar": ".grammar.grammar"}
+# Modules that are there as attributes too, as in llama-cpp-python.
+_MODULES = (
+    "llama_cache",
+    "llama_chat_format",
+    "llama_cpp",
+    "llama_grammar",
+    "llama_speculative",
+    "llama_tokenizer",
+    "llama_types",
+)
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name], __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     # Names of llama.h, which llama-cpp-python has here too; few programs need them.
-    if name == "llama_cpp" or name.lower().startswith(("llama_", "ggml_", "gguf_")):
-        lowlevel = importlib.import_module(".llama_cpp", __name__)
-        return lowlevel if name == "llama_cpp" else getattr(lowlevel, name)
+    if name.lower().startswith(("llama_", "ggml_", "gguf_")):
+        return getattr(importlib.import_module(".llama_cpp", __name__), name)
     # importlib.metadata takes longer to import than the rest of the package together.
     if name == "__version__":
         from importlib.metadata import version
 
         return version("llama-cpp-cython")
+    if not name.startswith("_"):
+        lazy = importlib.import_module(".compat.lazy", __name__)
+        try:
+            return lazy.find(name)
+        except AttributeError:
+            pass
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _warn_of_sibling() -> None:
+    """Warn if llama-cpp-python is installed in the same folder: its files and ours have the same names."""
+    folder = os.path.dirname(os.path.dirname(__file__))
+    try:
+        names = os.listdir(folder)
+    except OSError:  # a zip file, for one
+        return
+    if any(name.startswith("llama_cpp_python-") and name.endswith(".dist-info") for name in names):
+        warnings.warn(
+            f"llama-cpp-python is installed in {folder} too, and both packages are called llama_cpp, so that each "
+            "overwrites files of the other; run: pip uninstall -y llama-cpp-python llama-cpp-cython "
+            "&& pip install llama-cpp-cython",
+            LlamaWarning,
+            stacklevel=3,
+        )
+
+
+_warn_of_sibling()

@@ -8,11 +8,13 @@
     │   └── UnsupportedSchemaError  .keyword and .pointer; a JSON Schema that can't be enforced
     ├── ClosedError             a call on something that close() or shutdown() has released
     └── GenerationError         .text and .token_ids hold what was generated until then
-        ├── ContextFullError    .n_tokens and .n_ctx; the request is larger than the context
+        ├── ContextFullError    also a ValueError; .n_tokens and .n_ctx; the request is larger than the context
         ├── CancelledError      the request was cancelled, or its instance closed, before it ended
         └── GenerationTimeoutError  also a TimeoutError; its timeout was over before it ended
 
 Every message says what failed, with the numbers, and what to try.
+
+    LlamaWarning                a UserWarning; something was asked for that has no effect
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ class LlamaError(Exception):
     """
 
     results: dict[int, Any] | None = None
+
+
+class LlamaWarning(UserWarning):
+    """Something was asked for that has no effect, or an installation is not what it seems."""
 
 
 class ModelLoadError(LlamaError, ValueError):
@@ -99,7 +105,7 @@ class GenerationError(LlamaError):
         return error
 
 
-class ContextFullError(GenerationError):
+class ContextFullError(GenerationError, ValueError):
     """A request does not fit into the context.
 
     Attributes:

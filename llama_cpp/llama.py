@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
+from .compat.keywords import InstanceOptions, fit_batches, split_keywords
+from .compat.mixin import CompatMixin, is_token_call
+from .compat.tokens import DetokenizedText
 from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
 from .config import (
+    INT32_MAX,
     POOLING_TYPES,
     LlamaConfig,
     SamplingParams,
@@ -71,6 +75,8 @@ if TYPE_CHECKING:
     # Imported where they are first needed: chat, grammars and states take as long as the rest of the package.
     from .chat.template import ChatTemplate
     from .chat_completions import ChatCall
+    from .compat.speculative import LlamaDraftModel
+    from .compat.state import LlamaState
     from .grammar.grammar import LlamaGrammar
     from .state import SequenceState
 
@@ -151,7 +157,7 @@ _OPTIONS = tuple(RequestOptions.__annotations__)
 _ROW_FIELDS = ("max_tokens", "sampling", "stop", "seed", "logprobs", *_OPTIONS)
 
 
-class Llama:
+class Llama(CompatMixin):
     """A language model in this process.
 
     Args:
@@ -160,15 +166,19 @@ class Llama:
         sampling: how tokens are chosen where a call does not say; the default is what the GGUF recommends
             (general.sampling.*), and for the rest `SamplingParams()`.
         draft_model: a smaller model with the same vocabulary, as another Llama or the path of a GGUF file, whose
-            guesses this one confirms in batches (speculative decoding).
+            guesses this one confirms in batches (speculative decoding); or LlamaPromptLookupDecoding.
         model: the `model` of another Llama, whose weights this one then shares; they are freed with the last of them.
         progress_callback: is called while the file loads, with the share of it that is there (0 to 1), and stops it by
             returning False.
-        **overrides: fields of LlamaConfig, which take the place of those in config.
+        **keywords: fields of LlamaConfig, which take the place of those in config, and what else llama-cpp-python's
+            `Llama` takes (see docs/migration.md). n_ctx may be 0 or None here, for what the model was trained with.
 
     Raises:
         ModelLoadError: if the file can't be loaded, or no context can be made for it.
-        ValidationError: for a setting of the wrong type or range, or an unknown one.
+        ValidationError: for a setting of the wrong type or range.
+
+    Warns:
+        LlamaWarning: for an unknown keyword, or one without effect; programs of llama-cpp-python pass such.
 
     Example:
         >>> with Llama("model.gguf", n_ctx=2048) as llm:
@@ -181,14 +191,16 @@ class Llama:
         config: LlamaConfig | None = None,
         sampling: SamplingParams | None = None,
         *,
-        draft_model: Llama | str | os.PathLike[str] | None = None,
+        draft_model: Llama | str | os.PathLike[str] | LlamaDraftModel | None = None,
         model: _core.Model | None = None,
         progress_callback: Callable[[float], object] | None = None,
-        **overrides: Any,
+        **keywords: Any,
     ) -> None:
         if config is not None and not isinstance(config, LlamaConfig):
             raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
         base = LlamaConfig() if config is None else config
+        is_model = draft_model is None or isinstance(draft_model, (Llama, str, os.PathLike))
+        overrides, options = split_keywords(keywords, None if is_model else draft_model)
         if model_path is not None:
             if not isinstance(model_path, (str, os.PathLike)):
                 raise ValidationError(f"model_path must be a str or a path, got {model_path!r}")
@@ -199,20 +211,34 @@ class Llama:
             if not isinstance(model, _core.Model):
                 raise ValidationError(f"model must be the model of another Llama, got {model!r}")
             overrides.setdefault("model_path", base.model_path or model.path)
+        if options.n_ctx_from_model:
+            overrides["n_ctx"] = INT32_MAX  # until the model is there to be asked
+        fit_batches(overrides, overrides.get("n_ctx", base.n_ctx))
         self._config: LlamaConfig = replace(base, LlamaConfig, overrides)
         _check_sampling(sampling)
         logs.set_verbose(self._config.verbose)
         _warn_without_gpu(self._config)
+        if options.numa:
+            from .compat.lowlevel import spread_over_numa_nodes
+
+            spread_over_numa_nodes(options.numa)
         self._closed = False
         self._weights = self._load(model, progress_callback).acquire()
         metadata = {**self._model.metadata(), **(self._config.kv_overrides or {})}
         self._sampling = sampling or recommended_sampling(metadata)
+        if options.last_n_tokens_size is not None:
+            self._sampling = dataclasses.replace(self._sampling, repeat_last_n=options.last_n_tokens_size)
         self._vocab = self._model.vocab
+        if options.n_ctx_from_model:
+            overrides["n_ctx"] = self._model.n_ctx_train() or base.n_ctx
+            fit_batches(overrides, overrides["n_ctx"])
+            self._config = replace(base, LlamaConfig, overrides)
+        self._begin_compat(options)
         self._loras: dict[LoraAdapter, None] = {}
         self._adapters: weakref.WeakValueDictionary[int, LoraAdapter] = weakref.WeakValueDictionary()
         self._control_vector: _ControlVector | None = None
         self._templates: dict[str, ChatTemplate] = {}
-        self._owns_draft = draft_model is not None and not isinstance(draft_model, Llama)
+        self._owns_draft = isinstance(draft_model, (str, os.PathLike))
         self._draft_model = self._load_draft(draft_model)
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
@@ -226,6 +252,8 @@ class Llama:
             self._require_embedder()
         elif not self._config.vocab_only:
             self._require_engine()
+        if options.lora_path is not None:
+            self.load_lora(options.lora_path, options.lora_scale)
 
     @classmethod
     def from_pretrained(
@@ -256,6 +284,7 @@ class Llama:
         """
         from . import hub
 
+        kwargs.pop("local_dir_use_symlinks", None)  # the hub's client has no choice there any more
         path = hub.download_pretrained(
             repo_id,
             filename,
@@ -280,12 +309,12 @@ class Llama:
         _check_metadata(model, self._config)
         return model
 
-    def _load_draft(self, draft_model: Llama | str | os.PathLike[str] | None) -> _core.Model | None:
-        if draft_model is None:
-            return None
+    def _load_draft(self, draft_model: object) -> _core.Model | None:
         if isinstance(draft_model, Llama):
             draft_model._require_open()
             return draft_model._model
+        if not isinstance(draft_model, (str, os.PathLike)):
+            return None
         config: LlamaConfig = replace(self._config, LlamaConfig, {"model_path": draft_model, "kv_overrides": None})
         check_file(config.model_path)
         model = _core.Model(config)
@@ -323,7 +352,8 @@ class Llama:
         """Pickle the path and the configuration, of which another process makes an instance of its own."""
         draft = None if self._draft_model is None else self._draft_model.path
         loras = [(adapter.path, adapter.scale) for adapter in self._loras]
-        return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector)
+        options = dataclasses.replace(self._options, chat_handler=self.chat_handler, lora_path=None)
+        return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
 
     @property
     def model(self) -> _core.Model:
@@ -370,8 +400,11 @@ class Llama:
         seed: int | None = None,
         reset_kv_cache: bool = True,
         **options: Unpack[RequestOptions],
-    ) -> str | Iterator[str] | Iterator[Completion] | Completion:
+    ) -> str | Iterator[str] | Iterator[Completion] | Completion | Generator[int, Sequence[int] | None, None]:
         """Continue a prompt.
+
+        With token ids that came from bytes, or an argument of llama-cpp-python's such as `temp`, and none of this
+        method's own, it is that package's generator of token ids, without end.
 
         Args:
             prompt: text, or token ids.
@@ -399,6 +432,8 @@ class Llama:
             GenerationTimeoutError: if the timeout is over; `.text` has what there was until then.
             GenerationError: if llama.cpp fails; likewise.
         """
+        if (max_tokens, sampling, stop, logprobs) == (128, None, None, None) and is_token_call(prompt, options):
+            return self._generate_tokens(prompt, seed=seed, **options)
         check_bool("stream", stream)
         request = self._request(
             prompt, max_tokens, sampling, stop, seed, options, logprobs, echo, stream, reset_kv_cache=reset_kv_cache
@@ -941,7 +976,7 @@ class Llama:
 
     def _check_draft_tokens(self, draft_tokens: int | None) -> int:
         if draft_tokens is None:
-            return DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
+            return DEFAULT_DRAFT_TOKENS if self._draft_model is not None else self._options.draft_tokens or 0
         check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
         return draft_tokens
 
@@ -979,7 +1014,8 @@ class Llama:
     def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
         if isinstance(prompt, str):
             text = check_text("prompt", prompt)
-            tokens = self._vocab.tokenize(text, self._config.add_bos and not continues, self._config.parse_special)
+            tokenizer = self._vocab if self._options.tokenizer is None else self._options.tokenizer
+            tokens = tokenizer.tokenize(text, self._config.add_bos and not continues, self._config.parse_special)
         else:
             tokens = self._check_tokens("prompt", prompt)
         if not tokens and not continues:
@@ -1026,6 +1062,7 @@ class Llama:
         normalize: bool = False,
         truncate: bool = False,
         as_array: bool = False,
+        return_count: bool = False,
     ) -> Any:
         """Compute the embeddings of texts, many of them in a batch (needs embeddings=True).
 
@@ -1034,6 +1071,7 @@ class Llama:
             normalize: scale each embedding to length 1 (L2).
             truncate: cut texts that are longer than the model takes, instead of refusing them.
             as_array: return float32 NumPy arrays instead of lists.
+            return_count: return a pair, of that and the number of all tokens.
 
         Returns:
             For a text, n_embd numbers; for a list, that for each text. Without pooling (pooling_type "none"), a text
@@ -1045,7 +1083,8 @@ class Llama:
         check_bool("normalize", normalize)
         tokens = self._embedding_rows(input, truncate)
         rows = self._require_embedder().embed(tokens, normalize, self._check_lora(None))
-        return _embedding_result(input, rows, as_array)
+        result = _embedding_result(input, rows, as_array)
+        return (result, sum(map(len, tokens))) if return_count else result
 
     async def embed_async(
         self,
@@ -1208,6 +1247,7 @@ class Llama:
             LlamaError: as `generate` has it; unknown arguments are refused.
         """
         names = ("prompt", "suffix", "max_tokens", "echo", "n", "best_of", "stream", "stream_options", "model")
+        options = self._modern(options)
         wishes = split_options(options, _OPTIONS, (*names, *_ROW_FIELDS))
         check_bool("stream", stream)
         check_int("n", n, 1, 1024)
@@ -1235,6 +1275,7 @@ class Llama:
             for one in prompts
             for index in range(count)
         ]
+        self._use_cache(requests)
         heads = [self._prompt_text(one) if echo else "" for one in prompts for _ in range(n)]
         n_prompt = sum(len(request.tokens) for request in requests[::count])
         name = model or self.model_path
@@ -1270,6 +1311,8 @@ class Llama:
         **kwargs: Any,
     ) -> ChatCompletion | Iterator[ChatCompletionChunk]:
         """Answer messages, as OpenAI's chat completions do.
+
+        A chat handler, given to the constructor or registered under the name that `chat_format` is, answers instead.
 
         Args:
             messages: dicts with `role` and `content`, in OpenAI's form; assistants' with `tool_calls`, and `tool` ones.
@@ -1307,6 +1350,8 @@ class Llama:
             "tool_choice": tool_choice,
             "reset_kv_cache": reset_kv_cache,
         }
+        if self._answers_otherwise(kwargs):
+            return self._answer_otherwise(messages, {**named, **kwargs})
         call, requests = self._chat(messages, {**named, **kwargs})
         if stream:
             return call.chunks(self._stream_all(requests), len(requests))
@@ -1342,6 +1387,7 @@ class Llama:
         from .chat.messages import check_messages
         from .chat_completions import grammar_of_format, tool_grammar
 
+        options = self._modern(options)
         wishes = split_options(
             {name: value for name, value in options.items() if name not in _CHAT_OPTIONS},
             tuple(name for name in _OPTIONS if name != "grammar"),
@@ -1390,7 +1436,7 @@ class Llama:
                 tokens,
                 options.get("max_tokens") if most is None else most,
                 params,
-                options.get("stop"),
+                self._with_format_stops(options.get("stop")),
                 (first + index) % 0xFFFFFFFF,
                 {**wishes, "grammar": held},
                 call.n_top_logprobs,
@@ -1400,6 +1446,7 @@ class Llama:
             request.reuse = not reset_kv_cache
             request.read = None if stream else call.read
             requests.append(request)
+        self._use_cache(requests)
         return call, requests
 
     def _chat_prompt(
@@ -1457,14 +1504,14 @@ class Llama:
         Raises:
             TemplateError: if there is none, or it is no Jinja.
         """
-        from .chat.template import CHATML, ChatTemplate
+        from .chat.template import ChatTemplate
 
         wanted = name or self._config.chat_format
         source = self._model.chat_template(wanted) if wanted else self._model.chat_template()
         if source is None and wanted and "{" in wanted:
             source = wanted
-        if source is None and wanted and wanted.lower() == "chatml":
-            source = CHATML
+        if source is None and wanted:
+            source = self._named_template(wanted)
         if source is None:
             raise TemplateError(
                 f"{self.model_path!r} has no chat template{f' {wanted!r}' if wanted else ''}; "
@@ -1507,7 +1554,10 @@ class Llama:
             raise ValidationError("suffix needs a model that fills gaps, and this one's vocabulary has no fim tokens")
         head = [self._vocab.bos()] if self._vocab.add_bos() and self._config.add_bos else []
         tokens = self.tokenize(prompt, add_special=False) if isinstance(prompt, str) else list(prompt)
-        return [*head, before, *tokens, after, *self.tokenize(suffix, add_special=False), middle]
+        end = self.tokenize(suffix, add_special=False)
+        if self.spm_infill:
+            return [*head, after, *end, before, *tokens, middle]
+        return [*head, before, *tokens, after, *end, middle]
 
     def _completion_chunks(
         self,
@@ -1585,39 +1635,68 @@ class Llama:
 
     # -- text and tokens -----------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    def tokenize(
+        self,
+        text: str | bytes,
+        add_special: bool = True,
+        parse_special: bool = False,
+        *,
+        add_bos: bool | None = None,
+        special: bool | None = None,
+    ) -> list[int]:
         """Turn text into token ids (llama_tokenize).
 
         Args:
-            text: the text.
+            text: the text. For ids that come from bytes, `detokenize` gives bytes.
             add_special: add what the model wants around a prompt, such as BOS.
             parse_special: read special tokens in the text, instead of treating them as text.
+            add_bos, special: llama-cpp-python's names for add_special and parse_special.
 
         Raises:
-            ValidationError: if text is no str, or holds a lone surrogate or a NUL.
+            ValidationError: if text is neither str nor bytes, or holds a lone surrogate or a NUL.
         """
+        add_special = add_special if add_bos is None else add_bos
+        parse_special = parse_special if special is None else special
         check_bool("add_special", add_special)
         check_bool("parse_special", parse_special)
+        if isinstance(text, bytes):
+            return self._tokenize_bytes(text, add_special, parse_special)
         return self._vocab.tokenize(check_text("text", text), add_special, parse_special)
 
-    def detokenize(self, tokens: Sequence[int], remove_special: bool = True, unparse_special: bool = False) -> str:
+    def detokenize(
+        self,
+        tokens: Sequence[int],
+        remove_special: bool | Sequence[int] = True,
+        unparse_special: bool = False,
+        **bytes_options: Any,
+    ) -> Any:
         """Turn token ids into text (llama_detokenize); bytes that are no UTF-8 become U+FFFD.
 
         Args:
             tokens: the ids.
             remove_special: leave out BOS and EOS where the model adds them.
             unparse_special: write special tokens, instead of leaving them out.
+            **bytes_options: llama-cpp-python's `prev_tokens` and `special`; with one of them, the result is bytes.
+
+        Returns:
+            A str, which has the text's bytes as `bytes(text)` and for `text.decode()`. For ids of which one came from
+            bytes (`tokenize(b"...")`, `generate` over token ids, `sample`), the bytes.
 
         Raises:
             ValidationError: if an id is not in the vocabulary.
         """
+        ids = self._check_tokens("tokens", tokens)
+        if self._wants_bytes(ids, remove_special, bytes_options):
+            if isinstance(remove_special, Sequence):
+                bytes_options = {"prev_tokens": remove_special, "special": unparse_special, **bytes_options}
+            return self._detokenize_bytes(ids, bytes_options)
         check_bool("remove_special", remove_special)
         check_bool("unparse_special", unparse_special)
-        ids = self._check_tokens("tokens", tokens)
-        return self._vocab.detokenize(ids, remove_special, unparse_special).decode("utf-8", "replace")
+        assert isinstance(remove_special, bool)
+        return DetokenizedText(self._vocab.detokenize(ids, remove_special, unparse_special))
 
-    def n_tokens(self, text: str, add_special: bool = False) -> int:
-        """Count the tokens of a text, with BOS and the like if add_special is set."""
+    def _count_tokens(self, text: str, add_special: bool = False) -> int:
+        check_text("text", text)
         return len(self.tokenize(text, add_special))
 
     def token_to_piece(self, token: int) -> str:
@@ -1891,8 +1970,10 @@ class Llama:
                 sequences[0].seq_id if last_slot is None else min(last_slot, engine.context.n_seq_max - 1)
             )
 
-    def save_state(self, path: str | os.PathLike[str], seq_id: int | None = None) -> None:
+    def save_state(self, path: str | os.PathLike[str] | None = None, seq_id: int | None = None) -> LlamaState | None:
         """Write what `get_state` returns to a file, which is complete or not there.
+
+        Without a path, return it as llama-cpp-python's object.
 
         Raises:
             LlamaError: if a generation is running.
@@ -1900,14 +1981,21 @@ class Llama:
         """
         from .state import write_atomically
 
+        if path is None:
+            return self._state_object()
         write_atomically(path, self.get_state(seq_id))
+        return None
 
-    def load_state(self, path: str | os.PathLike[str], seq_id: int | None = None) -> None:
-        """Read a file that `save_state` wrote, as `set_state` does.
+    def load_state(self, path: str | os.PathLike[str] | LlamaState, seq_id: int | None = None) -> None:
+        """Read a file that `save_state` wrote, or the object that it returned, as `set_state` does.
 
         Raises:
             ValidationError: as `set_state` has it, or if there is no such file.
         """
+        from .compat.state import LlamaState
+
+        if isinstance(path, LlamaState):
+            return self._load_state_object(path)
         try:
             with open(path, "rb") as file:
                 data = file.read()
@@ -2105,9 +2193,11 @@ def _restore(
     draft: str | None,
     loras: Sequence[tuple[str, float]],
     vector: _ControlVector | None,
+    options: InstanceOptions,
 ) -> Llama:
     """Make an instance of what a pickled one was made of."""
     llama = kind(config=config, sampling=sampling, draft_model=draft)
+    llama._begin_compat(options)
     for path, scale in loras:
         llama.load_lora(path, scale)
     if vector is not None:

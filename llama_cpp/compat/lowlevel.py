@@ -69,3 +69,12 @@ def llama_log_set(log_callback: Callback | None, user_data: Address, /) -> None:
         return
     call = log_callback
     logs.set_callback(lambda level, line: call(level, line.encode() + b"\n", user_data))
+
+
+def spread_over_numa_nodes(how: bool | int) -> None:
+    """Choose how threads are spread over NUMA nodes, in the whole process (llama_numa_init).
+
+    Args:
+        how: an `enum ggml_numa_strategy`; True is GGML_NUMA_STRATEGY_DISTRIBUTE.
+    """
+    _lib["llama_numa_init"](int(how))

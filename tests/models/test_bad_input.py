@@ -170,8 +170,8 @@ def test_one_failed_assertion_concerns_no_other_instance(llm: Llama, tiny_path: 
 
 
 def test_sizes_that_contradict_each_other(tiny_path: Path) -> None:
-    refused(lambda: load(tiny_path, n_batch=64, n_ubatch=65), "n_ubatch (65)")
-    refused(lambda: load(tiny_path, n_batch=257), "n_batch (257)")
+    refused(lambda: LlamaConfig(n_ctx=256, n_batch=64, n_ubatch=65), "n_ubatch (65)")
+    refused(lambda: LlamaConfig(n_ctx=256, n_batch=257), "n_batch (257)")
     refused(lambda: load(tiny_path, n_seq_max=257), "n_seq_max (257)")
     refused(lambda: load(tiny_path, n_seq_max=10**6), "n_seq_max (1000000)")
     refused(lambda: load(tiny_path, n_ctx=1000, n_seq_max=257), "n_seq_max")
@@ -336,7 +336,8 @@ def test_tokens_that_the_vocabulary_does_not_have(llm: Llama) -> None:
 
 def test_texts_that_no_encoding_can_carry(llm: Llama) -> None:
     for text in NOT_TEXT:
-        refused(lambda text=text: llm.tokenize(text), "text")
+        if not isinstance(text, bytes):
+            refused(lambda text=text: llm.tokenize(text), "text")
         refused(lambda text=text: llm.n_tokens(text), "text")
         refused(lambda text=text: llm.get_chat_template(text), "name")
     for flag in NOT_A_BOOL:

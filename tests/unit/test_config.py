@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llama_cpp import Llama, LlamaConfig, SamplingParams, ValidationError
+from llama_cpp import Llama, LlamaConfig, LlamaWarning, ModelLoadError, SamplingParams, ValidationError
 from llama_cpp.config import available_cpus
 
 HUGE = (10**400, -(10**400), 10**5000)  # too large for a float, and to be written as text
@@ -46,6 +46,13 @@ CONFIG_VALUES: dict[str, tuple[Any, ...]] = {
         {"a": math.nan}, {"a\udc80": 1}, {"a": "\udc80"}, {"a\0b": 1}, {"a": "x\0y"},
     ),
 }  # fmt: skip
+
+# What the constructor takes besides, as llama-cpp-python's does: the default, or the model's own value.
+ONLY_CONSTRUCTOR: dict[str, tuple[Any, ...]] = {
+    "n_ctx": (0, None),
+    **dict.fromkeys(("n_threads", "n_threads_batch"), (0,)),
+    **dict.fromkeys(("op_offload", "swa_full", "type_k", "type_v"), (None,)),
+}
 
 FROM_0_TO_1: tuple[Any, ...] = (-0.1, 1.1, *NOT_A_NUMBER)
 FROM_0: tuple[Any, ...] = (-0.1, 1e300, *NOT_A_NUMBER)
@@ -200,7 +207,10 @@ def test_values_that_a_config_refuses(field: str) -> None:
     for value in CONFIG_VALUES[field]:
         with pytest.raises(ValidationError, match=field):
             LlamaConfig(**{field: value})
-        if field != "model_path":
+        if any(value is taken for taken in ONLY_CONSTRUCTOR.get(field, ())):
+            with pytest.raises(ModelLoadError, match=r"missing\.gguf"):
+                Llama("missing.gguf", **{field: value})
+        elif field != "model_path":
             with pytest.raises(ValidationError, match=field):
                 Llama("missing.gguf", **{field: value})
         config = LlamaConfig()
@@ -301,10 +311,10 @@ def test_unknown_fields_get_the_nearest_name(kind: type, wrong: str, near: str) 
         kind(**{wrong: 1})
 
 
-def test_unknown_overrides_get_the_nearest_name() -> None:
-    with pytest.raises(ValidationError, match="'n_ctx'"):
+def test_unknown_keywords_are_warned_about_with_the_nearest_name() -> None:
+    with pytest.warns(LlamaWarning, match="'n_contex'.*'n_ctx'"), pytest.raises(ModelLoadError):
         Llama("missing.gguf", n_contex=5)
-    with pytest.raises(ValidationError, match="zzzzzz"):
+    with pytest.warns(LlamaWarning, match="zzzzzz"), pytest.raises(ModelLoadError):
         Llama("missing.gguf", zzzzzz=5)
 
 

@@ -29,6 +29,7 @@ NAMES = [
     "LlamaConfig",
     "LlamaError",
     "LlamaGrammar",
+    "LlamaWarning",
     "LoraAdapter",
     "ModelLoadError",
     "SamplingParams",
@@ -84,6 +85,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "create_chat_completion": ([{"role": "user", "content": "a"}],),
     "create_embedding": ("a",),
     "detokenize": ([5],),
+    "eval": ([5],),
     "embed": ("a",),
     "generate": ("a",),
     "generate_batch": (["a"],),
@@ -109,7 +111,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "tokenize": ("a",),
 }
 # What a closed instance can still do, and what makes a new one.
-OPEN_STILL = {"close", "clear_lora", "config", "sampling", "model_path", "from_pretrained", "remove_lora"}
+OPEN_STILL = {
+    *("close", "clear_lora", "config", "model_path", "sampling", "from_pretrained", "remove_lora"),
+    # What llama-cpp-python has besides: settings, and pure functions.
+    *("chat_format", "context_params", "last_n_tokens_size", "model_params", "n_batch", "n_threads", "n_threads_batch"),
+    *("set_cache", "set_seed", "spm_infill", "verbose", "logits_to_logprobs", "longest_token_prefix"),
+}
 
 
 def test_the_package_exports_what_it_promises() -> None:

@@ -1687,7 +1687,7 @@ class Llama(CompatMixin):
         """
         ids = self._check_tokens("tokens", tokens)
         if self._wants_bytes(ids, remove_special, bytes_options):
-            if isinstance(remove_special, Sequence):
+            if isinstance(remove_special, (list, tuple)):
                 bytes_options = {"prev_tokens": remove_special, "special": unparse_special, **bytes_options}
             return self._detokenize_bytes(ids, bytes_options)
         check_bool("remove_special", remove_special)

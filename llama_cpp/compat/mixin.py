@@ -148,7 +148,7 @@ class CompatMixin:
 
     def _wants_bytes(self, tokens: Any, second: Any, keywords: Mapping[str, Any]) -> bool:
         """Tell whether a call of `detokenize` is llama-cpp-python's."""
-        return bool(keywords) or isinstance(second, Sequence) or holds_byte_tokens(tokens)
+        return bool(keywords) or isinstance(second, (list, tuple)) or holds_byte_tokens(tokens)
 
     def _detokenize_bytes(self, tokens: list[int], keywords: Mapping[str, Any]) -> bytes:
         unknown = keywords.keys() - {"prev_tokens", "special"}

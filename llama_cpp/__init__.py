@@ -101,13 +101,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("llama-cpp-cython")
-    if not name.startswith("_"):
-        lazy = importlib.import_module(".compat.lazy", __name__)
-        try:
-            return lazy.find(name)
-        except AttributeError:
-            pass
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(".compat.lazy", __name__).find(name)
 
 
 def _warn_of_sibling() -> None:

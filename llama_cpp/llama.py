@@ -1351,7 +1351,9 @@ class Llama(CompatMixin):
             "reset_kv_cache": reset_kv_cache,
         }
         if self._answers_otherwise(kwargs):
-            return self._answer_otherwise(messages, {**named, **kwargs})
+            answer: ChatCompletion | Iterator[ChatCompletionChunk]
+            answer = self._answer_otherwise(messages, {**named, **kwargs})
+            return answer
         call, requests = self._chat(messages, {**named, **kwargs})
         if stream:
             return call.chunks(self._stream_all(requests), len(requests))
@@ -2184,6 +2186,13 @@ class Llama(CompatMixin):
                 config = dataclasses.replace(self._config, embeddings=False)
                 self._engine = self._new_engine(config)
             return self._engine
+
+
+def __getattr__(name: str) -> Any:
+    # Names that llama-cpp-python has in this module.
+    from .compat import lazy
+
+    return lazy.find(name)
 
 
 def _restore(

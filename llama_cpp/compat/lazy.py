@@ -6,17 +6,18 @@ import importlib
 from typing import Any
 
 _PLACES = {
-    "callbacks": (
+    "..grammar.grammar": ("LlamaGrammar",),
+    ".callbacks": (
         "LogitsProcessor",
         "LogitsProcessorList",
         "MinTokensLogitsProcessor",
         "StoppingCriteria",
         "StoppingCriteriaList",
     ),
-    "caches": ("BaseLlamaCache", "LlamaCache", "LlamaDiskCache", "LlamaRAMCache"),
-    "speculative": ("LlamaDraftModel", "LlamaPromptLookupDecoding"),
-    "state": ("LlamaState",),
-    "tokenizer": ("BaseLlamaTokenizer", "LlamaHFTokenizer", "LlamaTokenizer"),
+    ".caches": ("BaseLlamaCache", "LlamaCache", "LlamaDiskCache", "LlamaRAMCache"),
+    ".speculative": ("LlamaDraftModel", "LlamaPromptLookupDecoding"),
+    ".state": ("LlamaState",),
+    ".tokenizer": ("BaseLlamaTokenizer", "LlamaHFTokenizer", "LlamaTokenizer"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 _TYPE_PREFIXES = ("ChatCompletion", "Completion", "Create", "Embedding", "JsonType")
@@ -28,7 +29,7 @@ def find(name: str) -> Any:
     Raises:
         AttributeError: if it is not there.
     """
-    place = _PLACE_OF.get(name, "openai_types" if name.startswith(_TYPE_PREFIXES) else None)
+    place = _PLACE_OF.get(name, ".openai_types" if name.startswith(_TYPE_PREFIXES) else None)
     if place is None:
-        raise AttributeError(name)
-    return getattr(importlib.import_module(f".{place}", __package__), name)
+        raise AttributeError(f"llama_cpp has no {name!r}")
+    return getattr(importlib.import_module(place, __package__), name)

@@ -442,6 +442,8 @@ class CompatMixin:
         """Turn what only llama-cpp-python's completions take into options that ours take."""
         left = {name: value for name, value in options.items() if name not in ("tfs_z", "penalize_nl")}
         warn_tail_free(options)
+        if left.get("tool_choice") is False:
+            del left["tool_choice"]  # as langchain says that it has none
         criteria = left.pop("stopping_criteria", None)
         if criteria is not None and (callable(criteria) or len(criteria)):
             stop = stopping_processor(criteria, self.token_eos())
@@ -525,7 +527,8 @@ class Scores:
         return self.shape[0]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return self._llama._all_logits().astype(dtype, copy=False)
+        rows = self._llama._all_logits()
+        return rows if dtype is None else rows.astype(dtype)
 
     def __getitem__(self, key: Any) -> Any:
         row = key[0] if isinstance(key, tuple) else key

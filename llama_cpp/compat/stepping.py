@@ -122,7 +122,7 @@ def make_sampler(
         sampler.add_grammar(grammar.gbnf, grammar.root)
     elif grammar is not None and grammar.llguidance is not None:
         constraint = Constraint(vocabulary_of(model), grammar.llguidance, fast_forward=False)
-        sampler.add_custom(_on_scores(model.vocab.n_tokens, _masking(constraint)), constraint.accept)
+        sampler.add_custom(_on_scores(model.vocab.n_tokens, _masking(constraint)), _accepting(constraint, model.vocab))
     if params.temp == 0.0:
         return sampler.add_greedy()
     if params.temp < 0.0:
@@ -149,6 +149,11 @@ def _on_scores(n_vocab: int, change: Callable[[Row], Row]) -> Callable[[bytearra
         rows["logit"] = change(scores)[rows["id"]]
 
     return apply
+
+
+def _accepting(constraint: Constraint, vocab: _core.Vocab) -> Callable[[int], object]:
+    """Make a function that tells a constraint of a token; the end of a generation is no part of its text."""
+    return lambda token: None if vocab.is_eog(token) else constraint.accept(token)
 
 
 def _masking(constraint: Constraint) -> Callable[[Row], Row]:

@@ -84,6 +84,7 @@ class LlamaGrammar:
         *,
         trigger_patterns: Sequence[str] = (),
         trigger_tokens: Sequence[int] = (),
+        verbose: bool = True,
     ) -> LlamaGrammar:
         """Read a grammar in llama.cpp's GBNF.
 
@@ -92,6 +93,7 @@ class LlamaGrammar:
             root: name of the rule that a text begins with.
             trigger_patterns: make it lazy: text is free until it matches one of these regular expressions.
             trigger_tokens: likewise, until one of these tokens is chosen.
+            verbose: is there for programs of llama-cpp-python, here and in the other methods; nothing is printed.
 
         Raises:
             GrammarError: naming line, column and rule, for what llama.cpp could not parse, or not run.
@@ -114,12 +116,14 @@ class LlamaGrammar:
         )
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], root: str = "root") -> LlamaGrammar:
+    def from_file(cls, path: str | os.PathLike[str], root: str = "root", *, verbose: bool = True) -> LlamaGrammar:
         """Read a grammar in llama.cpp's GBNF from a file; see `from_string`."""
         return cls.from_string(Path(path).read_text(encoding="utf-8"), root)
 
     @classmethod
-    def from_json_schema(cls, schema: Any, *, whitespace: str | None = None, strict: bool = True) -> LlamaGrammar:
+    def from_json_schema(
+        cls, schema: Any, *, whitespace: str | None = None, strict: bool = True, verbose: bool = True
+    ) -> LlamaGrammar:
         """Make a grammar whose texts are the JSON documents that a schema allows.
 
         Args:

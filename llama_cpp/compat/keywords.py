@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..config import INT32_MAX, LlamaConfig, check_float, check_int
+from ..config import DEFAULT_N_BATCH, INT32_MAX, LlamaConfig, check_float, check_int
 from ..errors import LlamaWarning, ValidationError
 from .speculative import LlamaPromptLookupDecoding
 
@@ -113,7 +113,9 @@ def fit_batches(overrides: dict[str, Any], n_ctx: int) -> None:
     """Lower the batch sizes among a constructor's keywords to what the context takes."""
     for name, bound, what in (("n_batch", n_ctx, "n_ctx"), ("n_ubatch", overrides.get("n_batch"), "n_batch")):
         value = overrides.get(name)
-        if type(value) is int and type(bound) is int and 0 < bound < value <= INT32_MAX:
+        if type(value) is not int or type(bound) is not int or value == DEFAULT_N_BATCH:
+            continue  # the default goes with any context
+        if 0 < bound < value <= INT32_MAX:
             warn(f"{name} ({value}) is lowered to {what} ({bound})")
             overrides[name] = bound
 

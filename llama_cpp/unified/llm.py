@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..chat.messages import check_messages
 from ..chat.reasoning import strip_thinking
-from ..config import DEFAULT_N_BATCH, LlamaConfig, SamplingParams, check_bool, check_int, check_list, check_text
+from ..config import (
+    DEFAULT_N_BATCH,
+    LlamaConfig,
+    SamplingParams,
+    check_bool,
+    check_int,
+    check_known,
+    check_list,
+    check_text,
+)
 from ..errors import LlamaError, TemplateError, ValidationError
 from ..files import read_metadata
 from ..llama import Llama, Stop
@@ -27,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("llama_cpp")
 
 _DEFAULTS = {"n_ctx": 8192, "n_batch": DEFAULT_N_BATCH, "n_ubatch": 512, "n_gpu_layers": -1, "verbose": False}
+_LLAMA_ARGUMENTS = ("draft_model", "model", "progress_callback")
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")  # keys of messages
 
@@ -81,6 +91,7 @@ class UnifiedLLM:
                 raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
             given = {name: value for name, value in given.items() if value != _DEFAULTS[name]}
         base = config or LlamaConfig()
+        check_known("argument", overrides, (*_LLAMA_ARGUMENTS, *vars(base)))
         settings: dict[str, Any] = {**given, **overrides}
         if "tokenizer.chat_template" not in metadata and variant.chat_format == "chatml" and not base.chat_format:
             settings.setdefault("chat_format", "chatml")

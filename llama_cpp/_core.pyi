@@ -197,7 +197,7 @@ class LogitsView(Buffer):
 class DecodeLoop:
     context: Context
     draft: Context | None
-    def __new__(cls, context: Context, draft: Context | None = None) -> DecodeLoop: ...
+    def __new__(cls, context: Context, draft: Context | None = None, movable: bool = False) -> DecodeLoop: ...
     def start(
         self,
         index: int,

@@ -52,6 +52,7 @@ MAX_TIMEOUT = 1e9  # seconds; what is longer is as good as endless, and still fi
 CONTROL = 1 << 3  # LLAMA_TOKEN_ATTR_CONTROL
 USER_DEFINED = 1 << 4  # LLAMA_TOKEN_ATTR_USER_DEFINED
 MAX_PARALLEL = 16  # rows of a batch to decode together where nothing is asked for
+CACHE_UNIT = 256  # llama.cpp's KV caches have multiples of so many tokens
 
 # What came of a generation whose slot was freed, or not yet taken, when a signal handler raised.
 INTERRUPTED: dict[str, Any] = {"text": "", "token_ids": [], "finish_reason": "cancelled"}
@@ -297,6 +298,7 @@ class Engine:
         config: how the context is made.
         n_ctx_seq: tokens that one sequence may have at most; 0 is what the config comes to.
         draft_model: a smaller model with the same vocabulary that makes guesses for this one.
+        movable: what is in memory when no generation runs may go, and sequences need not keep their ids.
 
     Raises:
         ModelLoadError: if there is not enough memory for the context.
@@ -305,7 +307,12 @@ class Engine:
     _pump: threading.Thread | None = None
 
     def __init__(
-        self, model: _core.Model, config: LlamaConfig, n_ctx_seq: int = 0, draft_model: _core.Model | None = None
+        self,
+        model: _core.Model,
+        config: LlamaConfig,
+        n_ctx_seq: int = 0,
+        draft_model: _core.Model | None = None,
+        movable: bool = False,
     ) -> None:
         _check_memory(model, config)
         self.config = config
@@ -315,6 +322,7 @@ class Engine:
         # A sequence can't be cut to an earlier length where the memory keeps only what the next token needs.
         self.keeps_no_past = model.is_recurrent() or (model.n_swa() > 0 and not config.swa_full)
         self._made_loop: _core.DecodeLoop | None = None
+        self._movable = movable
         # Reentrant, since the garbage collector may close a forgotten stream at any point of this thread's work.
         self._changed = threading.Condition(threading.RLock())
         self._stepper: int | None = None  # ident of the thread that is taking steps
@@ -334,7 +342,7 @@ class Engine:
     @property
     def _loop(self) -> _core.DecodeLoop:
         if self._made_loop is None:
-            self._made_loop = _core.DecodeLoop(self._context, self._draft)
+            self._made_loop = _core.DecodeLoop(self._context, self._draft, self._movable)
         return self._made_loop
 
     def watch(self, request: Request, on_news: Callable[[Generation], object]) -> Generation:
@@ -378,7 +386,8 @@ class Engine:
     def fits(self, config: LlamaConfig) -> bool:
         """Tell whether this engine's context can do what one made with this config could."""
         context = self._context
-        return not context.closed and context.n_seq_max == config.n_seq_max and context.n_ctx >= config.n_ctx
+        same = context.n_seq_max == config.n_seq_max and context.kv_unified == config.kv_unified
+        return same and not context.closed and context.n_ctx >= config.n_ctx
 
     def holds_tokens(self) -> bool:
         """Tell whether there is a sequence for a request to be appended to."""
@@ -687,18 +696,18 @@ class Engine:
             self._loop.cancel(slot)
 
     def run_many(
-        self, requests: Iterable[Request | LlamaError], window: int
+        self, requests: Iterable[tuple[int, Request | LlamaError]], window: int
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
         """Run requests side by side and give what came of them, with their index, in the order in which they end.
 
         Args:
-            requests: read lazily, `window` ahead at most; an error in place of one is given back as it is.
+            requests: and their indexes; read lazily, `window` ahead at most; an error in place of one is given back.
             window: requests to have under way.
         """
         done: deque[int] = deque()
         pending: dict[int, Generation] = {}
         try:
-            for index, request in enumerate(requests):
+            for index, request in requests:
                 failure = request if isinstance(request, LlamaError) else None
                 if not isinstance(request, LlamaError):
                     try:
@@ -933,7 +942,10 @@ def _affordable_tokens(model: _core.Model, config: LlamaConfig) -> int:
 
 
 def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None) -> LlamaConfig:
-    """Choose a context for batches: one memory that all sequences share, so that they can share prefixes.
+    """Choose a context for batches: a KV cache for each sequence, since attention looks at the whole of a cache.
+
+    Recurrent models, and batches that want more than a quarter of the memory, have one cache that all sequences share;
+    where it is full, some of them wait.
 
     Args:
         model: the model.
@@ -942,15 +954,13 @@ def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_paral
         n_parallel: rows to decode together; None for as many as a quarter of the memory holds, MAX_PARALLEL at most.
     """
     row = min(n_tokens, config.n_ctx // config.n_seq_max)
-    budget = _affordable_tokens(model, config)
-    wanted = n_parallel or MAX_PARALLEL
-    n_ctx = row * wanted
-    if budget and n_ctx > budget:
-        n_ctx = budget
-    n_ctx = max(n_ctx, config.n_ctx)
-    if n_parallel is None:
-        wanted = max(1, min(MAX_PARALLEL, n_ctx // row))
-    return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+    row = -(-row // CACHE_UNIT) * CACHE_UNIT
+    budget = _affordable_tokens(model, config) or row * MAX_PARALLEL
+    wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
+    if model.is_recurrent() or row * wanted > budget:
+        n_ctx = max(min(row * wanted, budget), config.n_ctx)
+        return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+    return dataclasses.replace(config, n_ctx=row * wanted, n_seq_max=wanted, kv_unified=False)
 
 
 def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:

@@ -669,15 +669,39 @@ class Llama(CompatMixin):
         share_prefix: bool,
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
         requests = self._row_requests(prompts, defaults, share_prefix)
-        first = list(itertools.islice(requests, 2 * (n_parallel or MAX_PARALLEL)))
-        engine = self._require_batch_engine(first, n_parallel)
-        rows = engine.run_many(itertools.chain(first, requests), 2 * engine.context.n_seq_max)
+        rows = self._run_rows(requests, n_parallel)
         with _Progress(progress, prompts) as bar, contextlib.closing(rows):
             for index, result in rows:
                 bar.add(result)
                 if isinstance(result, LlamaError) and on_error == "raise":
                     raise result
                 yield index, result
+
+    def _run_rows(
+        self, requests: Iterator[Request | LlamaError], n_parallel: int | None
+    ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
+        """Run requests in an engine that is made for the first of them, and in another one from a longer one on."""
+        numbered = enumerate(requests)
+        longer: list[tuple[int, Request | LlamaError]] = []
+        window = 2 * (n_parallel or MAX_PARALLEL)
+        while first := [*longer, *itertools.islice(numbered, window)]:
+            longer.clear()
+            engine = self._require_batch_engine([row for _, row in first], n_parallel)
+            fitting = self._fitting(numbered, engine.context.n_ctx_seq, longer)
+            yield from engine.run_many(itertools.chain(first, fitting), 2 * engine.context.n_seq_max)
+
+    def _fitting(
+        self,
+        rows: Iterable[tuple[int, Request | LlamaError]],
+        n_ctx_seq: int,
+        longer: list[tuple[int, Request | LlamaError]],
+    ) -> Iterator[tuple[int, Request | LlamaError]]:
+        """Give rows up to the first that may come to more tokens than a sequence has; that one goes into the list."""
+        for index, row in rows:
+            if isinstance(row, Request) and self._need(row) > n_ctx_seq:
+                longer.append((index, row))
+                return
+            yield index, row
 
     def _row_requests(
         self, rows: Iterable[Row], defaults: dict[str, Any], share_prefix: bool
@@ -720,21 +744,26 @@ class Llama(CompatMixin):
     def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
         """Return an engine for batches, made anew if the one of the last batch does not fit this one."""
         main = self._require_engine()
-        needs = [
-            len(row.tokens) + (row.max_tokens if row.max_tokens >= 0 else main.context.n_ctx_seq)
-            for row in first
-            if isinstance(row, Request)
-        ]
+        needs = [self._need(row) for row in first if isinstance(row, Request)]
         with self._batch_lock:
             config = batch_config(self._model, main.config, max(needs, default=1), n_parallel)
+            n_ctx_seq = main.context.n_ctx_seq
+            if not config.kv_unified:
+                n_ctx_seq = min(n_ctx_seq, config.n_ctx // config.n_seq_max)
             engine = self._batch_engine
             if engine is not None and not engine.idle:
-                return engine
+                fits = engine.context.n_ctx_seq >= n_ctx_seq
+                return engine if fits else self._new_engine(config, n_ctx_seq, movable=True)
             if engine is None or not engine.fits(config):
                 if engine is not None:
                     engine.close()
-                self._batch_engine = engine = self._new_engine(config, main.context.n_ctx_seq)
+                self._batch_engine = engine = self._new_engine(config, n_ctx_seq, movable=True)
             return engine
+
+    def _need(self, row: Request) -> int:
+        """Return how many tokens a row may come to."""
+        most = self._require_engine().context.n_ctx_seq
+        return min(most, len(row.tokens) + (row.max_tokens if row.max_tokens >= 0 else most))
 
     async def generate_async(
         self,
@@ -891,7 +920,7 @@ class Llama(CompatMixin):
         ]
         engine = self._require_batch_engine(requests, None)
         results: list[list[float]] = [[] for _ in rows]
-        for index, result in engine.run_many(requests, 2 * engine.context.n_seq_max):
+        for index, result in engine.run_many(enumerate(requests), 2 * engine.context.n_seq_max):
             if isinstance(result, LlamaError):
                 raise result
             results[scored[index][0]] = list(result.prompt_logprobs)
@@ -1838,8 +1867,8 @@ class Llama(CompatMixin):
             else:
                 loop.set_control_vector(vector.values, self.n_embd(), vector.layer_first, vector.layer_last)
 
-    def _new_engine(self, config: LlamaConfig, n_ctx_seq: int = 0) -> Engine:
-        engine = Engine(self._model, config, n_ctx_seq, self._draft_model)
+    def _new_engine(self, config: LlamaConfig, n_ctx_seq: int = 0, movable: bool = False) -> Engine:
+        engine = Engine(self._model, config, n_ctx_seq, self._draft_model, movable)
         if self._control_vector is not None:
             self._apply_control_vector(engine)
         return engine

@@ -25,11 +25,13 @@ cdef enum:
     MIN_SHARED = 16     # fewer common tokens are computed again rather than copied
     NGRAM = 3           # most tokens that must have been said before for a guess
     LORA_STEPS = 32     # steps that slots of one set of adapters take before it is the turn of another one's
+    MOVE_STEPS = 16     # a sequence with fewer tokens to come is not worth being moved
     UNKNOWN = -1        # stands for a token that is not in memory, or whose id is not known
 
 
 cdef cppclass Slot:
-    llama_seq_id seq_id
+    int index                       # its number
+    llama_seq_id seq_id             # its sequence in memory, of the same number until sequences are moved
     Phase phase
     Finish finish
     cbool cancelled                 # written by any thread that holds the GIL, read without it
@@ -86,14 +88,15 @@ cdef cppclass Slot:
 cdef class DecodeLoop:
     """Drives a context: each step decodes one batch for all running slots and samples from it.
 
-    A slot is one sequence of the context, its number the sequence id, with everything that its generation needs. `run`
-    takes steps until there is something to tell, and holds no GIL. One thread at a time may call it; `cancel` and
-    `interrupt` may be called by any.
+    A slot is one sequence of the context, with everything that its generation needs. `run` takes steps until there is
+    something to tell, and holds no GIL. One thread at a time may call it; `cancel` and `interrupt` may be called by any.
 
     Args:
         context: the context, which nothing else may decode with from now on.
         draft: the same of a smaller model with the same vocabulary, which then makes the guesses of `max_draft`; it
             needs as many sequences, each of them as long.
+        movable: sequences may be moved in memory, over what free slots hold: each with a KV cache of its own, they are
+            computed together only if their ids follow one on another. Else a slot's number is its sequence's id.
 
     Raises:
         ValidationError: if the model generates no text, or the draft's vocabulary is another one.
@@ -104,6 +107,8 @@ cdef class DecodeLoop:
     cdef Batch batch
     cdef Batch draft_batch
     cdef vector[Slot *] slots
+    cdef vector[Slot *] by_seq_id   # the same
+    cdef bint movable
     cdef list samplers              # keeps the chains that the slots point to alive
     cdef list processors            # callables, None for slots without
     cdef list failures              # what they raised
@@ -125,7 +130,7 @@ cdef class DecodeLoop:
     cdef bint drafts                # what was decoded in vain can be taken back
     cdef int n_swa
 
-    def __cinit__(self, Context context not None, Context draft = None):
+    def __cinit__(self, Context context not None, Context draft = None, bint movable = False):
         cdef int i
         cdef Slot * slot
         self.context = context
@@ -153,12 +158,13 @@ cdef class DecodeLoop:
         self.n_swa = context.model.n_swa()
         self.speaks = context.vocab.type != <int> LLAMA_VOCAB_TYPE_NONE
         self.drafts = not self.recurrent and (self.n_swa == 0 or context.swa_full)
-        self.shares = context.kv_unified and self.drafts
+        self.shares = self.drafts
+        self.movable = movable and not context.kv_unified and not self.recurrent
         self.candidates.resize(context.vocab.n_tokens)
         self.slots.reserve(context.n_seq_max)
         for i in range(context.n_seq_max):
             slot = new Slot()
-            slot.seq_id = i
+            slot.index = slot.seq_id = i
             slot.phase = FREE
             slot.n_past = slot.lora = 0
             slot.n_plain = INT32_MAX
@@ -168,6 +174,7 @@ cdef class DecodeLoop:
             slot.cancelled = False
             slot.scores.buf = NULL
             self.slots.push_back(slot)
+            self.by_seq_id.push_back(slot)
 
     def __dealloc__(self):
         for slot in self.slots:
@@ -353,15 +360,19 @@ cdef class DecodeLoop:
         for k in range(n, <int> tokens.size()):
             if tokens[k] == UNKNOWN:
                 raise LlamaError(
-                    f"sequence {slot.seq_id} was edited: it can't be computed again from position {n}, as this needs; "
+                    f"sequence {slot.index} was edited: it can't be computed again from position {n}, as this needs; "
                     "reset() it and give the whole prompt"
                 )
         with nogil:
             if source == slot:
                 return self.cut(slot, n)
             self.cut(slot, 0)
-            llama_memory_seq_cp(self.context.memory, source.seq_id, slot.seq_id, 0, n)
-            slot.shared = source.shared = True
+            if self.context.kv_unified:
+                llama_memory_seq_cp(self.context.memory, source.seq_id, slot.seq_id, 0, n)
+                slot.shared = source.shared = True
+            else:
+                llama_memory_seq_cp(self.context.memory, source.seq_id, slot.seq_id, -1, -1)
+                llama_memory_seq_rm(self.context.memory, slot.seq_id, n, -1)
         return n
 
     def prefix(self, tokens, loras = ()) -> tuple[int, int, int]:
@@ -380,7 +391,7 @@ cdef class DecodeLoop:
                 continue
             n = common_prefix(slot, ids, <int> ids.size() - 1, lora)
             if n > have:
-                best, have = slot.seq_id, n
+                best, have = slot.index, n
             if slot.phase == RUNNING:
                 coming = max(coming, common_length(slot.tokens, ids, <int> ids.size() - 1))
         return best, have, coming
@@ -552,8 +563,8 @@ cdef class DecodeLoop:
         return 0
 
     cdef int fill(self) except -1 nogil:
-        """Fill the batch: first the slots that generate, then as much of the prompts as fits; tell if there is any."""
-        cdef int generating, pending, room, rows = self.context.n_outputs_max
+        """Fill the batch: with the slots that generate, and as much of the prompts as fits; tell if there is any."""
+        cdef int generating, pending, room = self.batch.capacity, rows = self.context.n_outputs_max
         self.batch.batch.n_tokens = 0
         for slot in self.slots:
             slot.n_taken = 0
@@ -563,13 +574,14 @@ cdef class DecodeLoop:
                 self.shift(slot)
         self.n_steps += 1
         self.choose_lora()
+        if self.movable:
+            self.close_gaps()
         for generating in range(1, -1, -1):
             for slot in self.slots:
                 if slot.phase != RUNNING or slot.lora != self.active_lora:
                     continue
                 slot.t_turn = self.n_steps
                 pending = <int> slot.tokens.size() - slot.n_past
-                room = self.batch.capacity - self.batch.batch.n_tokens
                 if (pending == 1) != generating or room == 0 or rows == 0:
                     continue
                 slot.n_taken = min(pending, room)
@@ -580,10 +592,47 @@ cdef class DecodeLoop:
                     if slot.phase != RUNNING:
                         slot.n_taken = 0
                         continue
-                rows -= self.put(slot, slot.n_taken == pending)
+                room -= slot.n_taken + <int> slot.draft.size()
+                rows -= outputs(slot)
+        # In the order of their ids, since llama.cpp computes neighbours together.
+        for slot in self.by_seq_id:
+            if slot.n_taken > 0:
+                self.put(slot)
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
         return self.batch.batch.n_tokens > 0
+
+    cdef int close_gaps(self) except -1 nogil:
+        """Move running sequences to the ids of free slots between them, if that pays: gaps are there to stay."""
+        cdef Slot * last
+        cdef Slot * gap
+        while True:
+            last = gap = NULL
+            for slot in self.by_seq_id:
+                if slot.phase == RUNNING:
+                    last = slot
+                elif slot.phase == FREE and last != NULL and gap == NULL:
+                    gap = slot
+            if gap == NULL or gap.seq_id > last.seq_id:
+                return 0
+            if last.n_max - <int> last.generated.size() < MOVE_STEPS:
+                return 0
+            self.move(last, gap)
+
+    cdef int move(self, Slot * slot, Slot * free) except -1 nogil:
+        """Let a running slot's sequence take the place in memory of a free one's."""
+        cdef llama_memory_t memory = self.context.memory
+        llama_memory_seq_cp(memory, slot.seq_id, free.seq_id, -1, -1)
+        llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
+        if self.draft is not None and not self.draft.closing:
+            llama_memory_seq_cp(self.draft.memory, slot.seq_id, free.seq_id, -1, -1)
+            llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
+        free.n_past = 0
+        free.draft_held.clear()
+        slot.seq_id, free.seq_id = free.seq_id, slot.seq_id
+        self.by_seq_id[slot.seq_id] = slot
+        self.by_seq_id[free.seq_id] = free
+        return 0
 
     cdef int choose_lora(self) except -1 nogil:
         """Make the adapters of some running slots the context's: a batch is computed with one set of them."""
@@ -599,7 +648,7 @@ cdef class DecodeLoop:
         if stay or next == NULL:
             return 0
         with gil:
-            set_loras(self.context, self.loras[next.seq_id])
+            set_loras(self.context, self.loras[next.index])
         self.active_lora = next.lora
         self.lora_since = self.n_steps
         return 0
@@ -622,28 +671,22 @@ cdef class DecodeLoop:
         self.shift_pending = True
         return 0
 
-    cdef int put(self, Slot * slot, cbool complete) noexcept nogil:
-        """Append a slot's next n_taken tokens to the batch; return the number of rows of logits asked for."""
+    cdef void put(self, Slot * slot) noexcept nogil:
+        """Append a slot's next n_taken tokens to the batch, and its guesses."""
         cdef llama_batch * batch = &self.batch.batch
-        cdef int i, index, rows = 0
-        cdef cbool output
+        cdef int i, index, end = slot.n_past + slot.n_taken
         slot.row_first = batch.n_tokens
-        for i in range(slot.n_past, slot.n_past + slot.n_taken):
+        for i in range(slot.n_past, end):
             index = batch.n_tokens
-            output = (slot.score_from <= i + 1 < slot.n_prompt and slot.generated.empty()) or (
-                complete and i == slot.n_past + slot.n_taken - 1
-            )
             batch.seq_id[index][0] = slot.seq_id
             batch.n_seq_id[index] = 1
-            self.batch.put(slot.tokens[i], i, output)
-            rows += output
-        if complete:
+            self.batch.put(slot.tokens[i], i, scored(slot, i + 1) or i + 1 == <int> slot.tokens.size())
+        if end == <int> slot.tokens.size():
             slot.row = batch.n_tokens - 1
         for i in range(<int> slot.draft.size()):
             batch.seq_id[batch.n_tokens][0] = slot.seq_id
             batch.n_seq_id[batch.n_tokens] = 1
-            self.batch.put(slot.draft[i], <int> slot.tokens.size() + i, True)
-        return rows + <int> slot.draft.size()
+            self.batch.put(slot.draft[i], end + i, True)
 
     cdef int guess(self, Slot * slot, int room) except -1 nogil:
         """Draft tokens that may follow a slot's sequence, with the draft model if there is one."""
@@ -799,7 +842,7 @@ cdef class DecodeLoop:
         while token >= 0:
             with gil:
                 try:
-                    constraint = self.constraints[slot.seq_id]
+                    constraint = self.constraints[slot.index]
                     if constraint.allows(token):
                         return token
                     if not masked:
@@ -818,7 +861,7 @@ cdef class DecodeLoop:
         cdef cbool stopped = False
         with gil:
             try:
-                constraint = self.constraints[slot.seq_id]
+                constraint = self.constraints[slot.index]
                 # Rows of logits, and guesses, belong to tokens that are sampled one by one.
                 forced = constraint.accept(token)
                 stopped = constraint.stopped()
@@ -839,7 +882,7 @@ cdef class DecodeLoop:
     cdef void fail(self, Slot * slot, error, str what) noexcept:
         """End a slot for what a Python callback of it raised."""
         if isinstance(error, Exception):
-            self.failures[slot.seq_id] = error
+            self.failures[slot.index] = error
             slot.error.assign(f"{what} raised {type(error).__name__}: {error}".encode("utf-8", "replace"))
             self.end(slot, FAILED)
             return
@@ -852,7 +895,7 @@ cdef class DecodeLoop:
         """Let a slot's Python processor change a copy of its logits; tell whether the slot goes on."""
         memcpy(slot.scores.buf, row, slot.scores.len)
         try:
-            self.processors[slot.seq_id](slot.tokens)
+            self.processors[slot.index](slot.tokens)
         except BaseException as error:
             self.fail(slot, error, "a logits processor")
         return slot.phase == RUNNING
@@ -897,10 +940,8 @@ cdef class DecodeLoop:
     cdef int score_rows(self, Slot * slot) except -1 nogil:
         """Report the log-probabilities of the prompt tokens that the rows of this batch predict."""
         cdef int i, first = slot.n_past - slot.n_taken
-        if not slot.generated.empty():
-            return 0
         for i in range(first, slot.n_past):
-            if slot.score_from <= i + 1 < slot.n_prompt:
+            if scored(slot, i + 1):
                 self.score(slot, slot.row_first + i - first, slot.tokens[i + 1])
         return 0
 
@@ -1034,7 +1075,7 @@ cdef class DecodeLoop:
                 "use swa_full=True, or compute it again"
             )
         with nogil:
-            done = llama_memory_seq_rm(self.context.memory, index, p0, -1 if p1 == size else p1)
+            done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if p1 == size else p1)
         if not done:
             raise LlamaError(
                 f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
@@ -1090,7 +1131,7 @@ cdef class DecodeLoop:
             self.forget(target)
         if self.context.kv_unified or self.context.n_seq_max == 1:
             with nogil:
-                llama_memory_seq_cp(self.context.memory, source, target, p0, -1 if p1 == size else p1)
+                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if p1 == size else p1)
             one.shared = other.shared = not self.recurrent
         else:
             self.set_state(target, one.tokens, one.n_past, self.state(source), False)
@@ -1126,7 +1167,7 @@ cdef class DecodeLoop:
                 raise ValidationError(f"position {i} of sequence {index} is taken; remove it before others move there")
         moved.assign(slot.tokens.begin() + p0, slot.tokens.begin() + p1)
         with nogil:
-            llama_memory_seq_add(self.context.memory, index, p0, p1, delta)
+            llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
         end = max(size, p1 + delta)
         slot.tokens.resize(end, UNKNOWN)
         for i in range(p0, p1):
@@ -1154,8 +1195,8 @@ cdef class DecodeLoop:
         if p1 < size:
             raise ValidationError(f"positions {p0} to {p1} can't be divided alone: those after them keep their place")
         with nogil:
-            llama_memory_seq_div(self.context.memory, index, p0, -1, divisor)
-            size = llama_memory_seq_pos_max(self.context.memory, index) + 1
+            llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
+            size = llama_memory_seq_pos_max(self.context.memory, slot.seq_id) + 1
         slot.tokens.resize(p0)
         slot.tokens.resize(size, UNKNOWN)  # several tokens now stand at a position
         slot.n_past = size
@@ -1168,35 +1209,35 @@ cdef class DecodeLoop:
         except ValidationError as error:
             raise LlamaError(str(error)) from None
         if slot.shared:
-            raise LlamaError(f"sequence {slot.seq_id} shares cells with another one, which would be shifted too")
+            raise LlamaError(f"sequence {slot.index} shares cells with another one, which would be shifted too")
         return 0
 
     def seq_pos_min(self, int index) -> int:
         """Return the smallest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_min)."""
-        self.slot(index)
+        cdef Slot * slot = self.slot(index)
         self.context.alive()
-        return llama_memory_seq_pos_min(self.context.memory, index)
+        return llama_memory_seq_pos_min(self.context.memory, slot.seq_id)
 
     def seq_pos_max(self, int index) -> int:
         """Return the largest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_max)."""
-        self.slot(index)
+        cdef Slot * slot = self.slot(index)
         self.context.alive()
-        return llama_memory_seq_pos_max(self.context.memory, index)
+        return llama_memory_seq_pos_max(self.context.memory, slot.seq_id)
 
     def state(self, int index) -> bytes:
         """Return what the memory holds of a free slot's sequence (llama_state_seq_get_data)."""
         cdef size_t size, written
-        self.idle(index)
+        cdef Slot * slot = self.idle(index)
         if self.shift_pending:
             raise LlamaError("positions were shifted, which takes effect with the next computation; generate first")
         self.context.enter()
         try:
             with nogil:
-                size = llama_state_seq_get_size(self.context.ptr, index)
+                size = llama_state_seq_get_size(self.context.ptr, slot.seq_id)
             data = PyBytes_FromStringAndSize(NULL, size)
             buffer = <uint8_t *> PyBytes_AS_STRING(data)
             with nogil:
-                written = llama_state_seq_get_data(self.context.ptr, buffer, size, index)
+                written = llama_state_seq_get_data(self.context.ptr, buffer, size, slot.seq_id)
         finally:
             self.context.leave()
         if written != size:
@@ -1232,10 +1273,10 @@ cdef class DecodeLoop:
             self.context.enter()
             try:
                 with nogil:
-                    taken = llama_state_seq_set_data(self.context.ptr, buffer, size, index)
-                if taken != size or llama_memory_seq_pos_max(self.context.memory, index) != n_past - 1:
+                    taken = llama_state_seq_set_data(self.context.ptr, buffer, size, slot.seq_id)
+                if taken != size or llama_memory_seq_pos_max(self.context.memory, slot.seq_id) != n_past - 1:
                     with nogil:
-                        llama_memory_seq_rm(self.context.memory, index, -1, -1)
+                        llama_memory_seq_rm(self.context.memory, slot.seq_id, -1, -1)
                     raise LlamaError(native_message(f"llama.cpp refused the state of sequence {index}"))
             finally:
                 self.context.leave()
@@ -1265,9 +1306,9 @@ cdef class DecodeLoop:
         cdef Py_buffer view
         cdef int rc
         for slot in self.slots:
-            self.idle(slot.seq_id)
+            self.idle(slot.index)
             if unknown(slot.tokens):
-                raise LlamaError(f"sequence {slot.seq_id} was edited, and can't be computed again; reset() first")
+                raise LlamaError(f"sequence {slot.index} was edited, and can't be computed again; reset() first")
         if values is None:
             rc = llama_set_adapter_cvec(self.context.ptr, NULL, 0, width, -1, -1)
         else:
@@ -1340,6 +1381,20 @@ cdef class DecodeLoop:
         self.grammars[index] = self.constraints[index] = None
         self.loras[index] = ()
         return outcome
+
+
+cdef cbool scored(Slot * slot, int index) noexcept nogil:
+    """Tell whether the log-probability of a prompt token is wanted, and not known yet."""
+    return slot.score_from <= index < slot.n_prompt and slot.generated.empty()
+
+
+cdef int outputs(Slot * slot) noexcept nogil:
+    """Count the rows of logits that a slot's part of the batch asks for."""
+    cdef int i, end = slot.n_past + slot.n_taken
+    cdef int rows = <int> slot.draft.size() + (end == <int> slot.tokens.size())
+    for i in range(slot.n_past + 1, end + 1):
+        rows += scored(slot, i)
+    return rows
 
 
 cdef int common_length(vector[llama_token] & one, vector[llama_token] & other, int limit) noexcept nogil:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -90,16 +91,27 @@ def test_rows_that_do_not_fit_side_by_side_take_turns(llm: Llama) -> None:
     # 16 rows of 420 tokens in a memory for 512: all but one lose their place again and again.
     rows = [{"prompt": [5 + i], "max_tokens": 420} for i in range(16)]
     crowded = Llama(llm.model_path, n_ctx=512, n_threads=1, verbose=False)
-    engine = crowded._require_batch_engine([], 16)  # made for rows of one token, and kept for those that follow
+    engine = crowded._new_engine(dataclasses.replace(crowded.config, n_seq_max=16, kv_unified=True))
     assert engine.context.n_ctx == 512
     batch: list[GenerationResult | None] = [None] * 16
     requests = [crowded._request(row["prompt"], row["max_tokens"], GREEDY, None, None, {}) for row in rows]
-    for index, result in engine.run_many(requests, 32):
+    for index, result in engine.run_many(enumerate(requests), 32):
         assert isinstance(result, GenerationResult), result
         batch[index] = result
     assert all(row is not None and len(row.token_ids) == 420 for row in batch)
     assert batch[3].token_ids[:20] == llm.generate_result([8], 20, GREEDY).token_ids  # type: ignore[union-attr]
     crowded.close()
+
+
+@pytest.mark.parametrize("n_parallel", [None, 3])
+def test_a_batch_goes_on_with_rows_that_are_longer_than_those_it_began_with(llm: Llama, n_parallel: int | None) -> None:
+    lengths = [*[3 + i % 5 for i in range(40)], 400, *[4] * 5, 300, *[5] * 60, 500, 2]
+    rows = [{"prompt": [5 + i, 9, 20 + i], "max_tokens": length} for i, length in enumerate(lengths)]
+    batch = results(llm.generate_batch(rows, sampling=GREEDY, n_parallel=n_parallel))
+    assert [len(row.token_ids) for row in batch] == lengths
+    for index in (0, 40, 41, 46, 107):
+        single = llm.generate_result(rows[index]["prompt"], 20, GREEDY)
+        assert batch[index].token_ids[:20] == single.token_ids[: lengths[index]], index
 
 
 def test_a_row_that_fails_is_named_and_leaves_the_others(llm: Llama) -> None:

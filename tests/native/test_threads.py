@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from llama_cpp import llama_cpp as lowlevel
 from llama_cpp import CancelledError, Llama, LlamaConfig, LlamaError
 from llama_cpp._core import Context, DecodeLoop, Model, Sampler
 from tests.conftest import MakeTiny
@@ -307,11 +308,11 @@ ARCHITECTURES = ["llama", "qwen3", "gemma3", "gpt-oss", "mamba", "jamba"]
 class Loop:
     """A DecodeLoop over a model, with greedy slots."""
 
-    def __init__(self, path: Path, **config: Any) -> None:
+    def __init__(self, path: Path, movable: bool = False, **config: Any) -> None:
         self.config = LlamaConfig(path, **{"n_ctx": 1024, "n_threads": 1, **EXACT, **config})
         self.model = Model(self.config)
         self.context = Context(self.model, self.config)
-        self.loop = DecodeLoop(self.context)
+        self.loop = DecodeLoop(self.context, movable=movable)
 
     def start(self, slot: int, tokens: list[int], n: int = 20, **arguments: Any) -> int:
         """Begin a generation; return how many tokens of the prompt were in memory already."""
@@ -367,6 +368,28 @@ def test_slots_begin_and_end_while_others_run(make_tiny: MakeTiny, arch: str) ->
         for slot in [slot for slot in running if many.loop.ended(slot)]:
             got[running.pop(slot)] = many.finish(slot)[0]
     assert [got[seed] for seed in range(9)] == alone
+
+
+@pytest.mark.parametrize("arch", ["llama", "qwen3", "gemma3", "gpt-oss"])
+def test_sequences_move_together_when_those_between_them_end(make_tiny: MakeTiny, arch: str) -> None:
+    path = make_tiny(arch)
+    prompts = [prompt(seed, 5 + 7 * seed) for seed in range(6)]
+    lengths = [4, 50, 4, 60, 4, 40]
+    alone = [Loop(path).generate(tokens, n) for tokens, n in zip(prompts, lengths, strict=True)]
+    many = Loop(path, movable=True, n_seq_max=6, n_ctx=6 * 256)
+    for slot, (tokens, n) in enumerate(zip(prompts, lengths, strict=True)):
+        many.start(slot, tokens, n)
+    got = dict(zip((0, 2, 4), many.finish(0, 2, 4), strict=True))
+    many.loop.run(1)
+    memory = lowlevel.llama_get_memory(many.context)
+    ends = [lowlevel.llama_memory_seq_pos_max(memory, seq_id) for seq_id in range(6)]
+    assert ends[5] == -1  # slot 5's is now the third one, between those of slots 1 and 3
+    assert ends[1:4] == [many.loop.n_past(1) - 1, many.loop.n_past(5) - 1, many.loop.n_past(3) - 1]
+    got |= zip((1, 3, 5), many.finish(1, 3, 5), strict=True)
+    assert [got[slot] for slot in range(6)] == alone
+    for slot in range(6):  # what is in memory still belongs to the slots that say so
+        many.start(slot, prompts[slot], lengths[slot], reuse=True)
+    assert many.finish(*range(6)) == alone
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -89,7 +89,7 @@ cdef class DecodeLoop:
     """Drives a context: each step decodes one batch for all running slots and samples from it.
 
     A slot is one sequence of the context, with everything that its generation needs. `run` takes steps until there is
-    something to tell, and holds no GIL. One thread at a time may call it; `cancel` and `interrupt` may be called by any.
+    something to tell, and holds no GIL. One thread at a time may call it; any may call `cancel` and `interrupt`.
 
     Args:
         context: the context, which nothing else may decode with from now on.

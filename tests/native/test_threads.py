@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from llama_cpp import llama_cpp as lowlevel
 from llama_cpp import CancelledError, Llama, LlamaConfig, LlamaError
+from llama_cpp import llama_cpp as lowlevel
 from llama_cpp._core import Context, DecodeLoop, Model, Sampler
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, SLOW, load, run_script

@@ -197,8 +197,11 @@ def _tool_grammar(
     syntax = dataclasses.replace(syntax, calls=calls)
     trigger: str | None = syntax.trigger
     triggered, begun = bool(trigger) and not required, ""
+    or_text = not required and not trigger and not calls.name_key
     if required:
         trigger = syntax.think_end if syntax.thinks_already else None
+    elif or_text:
+        trigger = None
     elif not trigger:
         trigger = begun = f'{{"{calls.name_key}": "'
     source = call_grammar(
@@ -209,6 +212,7 @@ def _tool_grammar(
         special=dict(special),
         compiled=compiled_arguments,
         begun=begun,
+        or_text=or_text,
     )
     made = LlamaGrammar.from_lark(source)
     return made if trigger is None else dataclasses.replace(made, trigger=trigger)

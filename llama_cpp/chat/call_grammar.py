@@ -35,6 +35,7 @@ def call_grammar(
     special: Mapping[str, int],
     compiled: Compile,
     begun: str = "",
+    or_text: bool = False,
 ) -> str:
     """Write the grammar of calls, as llguidance's Lark.
 
@@ -47,6 +48,7 @@ def call_grammar(
         special: texts of the vocabulary's control tokens, which a grammar names by their ids.
         compiled: makes grammars of schemas.
         begun: a text that the first call has begun with already, where the syntax has no trigger.
+        or_text: the turn may begin with content, or be content alone, where calls begin with the tool's name.
 
     Raises:
         UnsupportedSchemaError: naming the tool, if its schema can't be enforced, or the syntax can't say what it says.
@@ -55,6 +57,8 @@ def call_grammar(
     calls = syntax.calls
     assert calls is not None
     writer = _CallWriter(calls, special, compiled)
+    if or_text:
+        return writer.turn(syntax, tools, more=parallel)
     if calls is HARMONY_CALLS:
         return writer.grammar("" if triggered else calls.prefix, tools, "", more=False)
     head = (calls.section_start + calls.prefix).lstrip()
@@ -76,6 +80,26 @@ class _CallWriter:
         texts = sorted([*special, *_HOLES], key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, texts)))
         self._rules: list[str] = []
+
+    def turn(self, syntax: Syntax, tools: Sequence[Tool], *, more: bool) -> str:
+        """Return the grammar of a whole turn: of calls, or of content that calls may follow."""
+        names = [tool["function"]["name"] + self._calls.after_name for tool in tools]
+        arguments = [self._arguments(tool) for tool in tools]
+        calls = [f"{self.text(name)} {rule}" for name, rule in zip(names, arguments, strict=True)]
+        mark = _pattern_of(syntax.content_end)
+        heads = "|".join(map(_pattern_of, names))
+        behind = [
+            f"{self._rule(f'/(?s:.*){mark}{_pattern_of(name)}/', '[lazy]')} {rule} more"
+            for name, rule in zip(names, arguments, strict=True)
+        ]
+        lines = [
+            f"content: TEXT | {' | '.join(behind)}",
+            f"TEXT: /(?s:.*)/ & ~(/(?s:.*){mark}(?:{heads})(?s:.*)/)",
+            f"call: {' | '.join(calls)}",
+            f"more: ({self.text(self._calls.separator)} call)*" if more else 'more: ""',
+        ]
+        start = "content" if syntax.continues else f"{self.text(syntax.content_start)} content | call more"
+        return "\n".join([f"start: {start}", *lines, *self._rules])
 
     def grammar(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
         """Return the whole: a first call, and more of them."""

@@ -98,6 +98,8 @@ def render(
     texts = tuple(text for text in special if len(text) > 1 and not text[0].isalnum())
     named = ("tools", "documents", "add_generation_prompt", "continue_final_message")
     syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in named})
+    if syntax.string_arguments:
+        messages = [_with_arguments_as_text(message) for message in messages]
     spoken = tuple(text for text in texts if text not in (syntax.think_start, syntax.think_end))
     guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else texts) for message in messages]
     for name in ("tools", "documents"):
@@ -105,6 +107,20 @@ def render(
             arguments[name] = _guard(arguments[name], mark, texts)
     escaped = f"\\u{ord(mark):04x}"  # what tojson(ensure_ascii=true) writes
     return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, texts)
+
+
+def _with_arguments_as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    calls = [
+        {
+            **call,
+            "function": {
+                **call["function"],
+                "arguments": json.dumps(call["function"]["arguments"], ensure_ascii=False),
+            },
+        }
+        for call in message.get("tool_calls", ())
+    ]
+    return {**message, "tool_calls": calls} if calls else message
 
 
 def _guard(value: Any, mark: str, special: tuple[str, ...]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +82,13 @@ def test_arguments_of_calls_become_dicts() -> None:
 def test_bad_messages_are_named(messages: Any, expected: str) -> None:
     with pytest.raises(ValidationError, match=expected):
         check_messages(messages)
+
+
+def test_arguments_are_text_where_the_template_wants_that(vendored: Path) -> None:
+    call = {"id": "abcdef123", "type": "function", "function": {"name": "f", "arguments": '{"a": "é\\"<|im_end|>"}'}}
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "so", "tool_calls": [call]}]
+    for stem in ("meetkai-functionary-medium-v3.2", "deepseek-ai-DeepSeek-R1-Distill-Llama-8B"):
+        template = ChatTemplate((vendored / "models" / "templates" / f"{stem}.jinja").read_text(encoding="utf-8"))
+        pieces = render(template, check_messages(messages), SPECIAL)
+        assert "".join(pieces) == template.render(messages)
+        assert not any("<|im_end|>" in piece for piece in pieces)

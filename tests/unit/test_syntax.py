@@ -16,7 +16,7 @@ from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError, Valid
 from llama_cpp.chat.call_grammar import call_grammar
 from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
 from llama_cpp.chat.template import CHATML
-from llama_cpp.chat_completions import compiled_arguments
+from llama_cpp.chat_completions import compiled_arguments, tool_grammar
 from llama_cpp.grammar.constraint import Vocabulary
 
 BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
@@ -282,6 +282,34 @@ def test_the_grammar_can_begin_within_a_call() -> None:
     )
     matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
     assert accepts(matcher, 'noop", "parameters": {}}')
+
+
+@pytest.mark.parametrize(
+    ("text", "n_calls"),
+    [
+        ("all\nThe answer is 42.", 0),
+        ("all\n>>> print(1)\n>>>bash\n", 0),
+        ("noop\n{}", 1),
+        ("noop\n{}>>>noop\n{}", 2),
+        ("all\nLet me see.>>>noop\n{}", 1),
+        ("all\nLet me see.>>>noop\n{}>>>write\n" + '{"text": "x"}', 2),
+        ("noop\n[]", None),
+        ("nope\n{}", None),
+        ("all\nLet me see.>>>noop\n[]", None),
+        ("The answer is 42.", None),
+    ],
+)
+def test_the_grammar_can_leave_the_choice_between_text_and_calls(text: str, n_calls: int | None) -> None:
+    template = template_of("meetkai-functionary-medium-v3.2")
+    for parallel in (True, False):
+        grammar = tool_grammar(template.syntax(), TOOLS, (), required=False, parallel=parallel)
+        assert grammar.trigger is None
+        assert grammar.accepts(text) is (n_calls is not None and (parallel or n_calls < 2))
+    if n_calls is not None:
+        assert len(template.parse(text, TOOLS).get("tool_calls", ())) == n_calls
+    if text.startswith("all\n"):
+        begun = tool_grammar(template.syntax().after(""), TOOLS, (), required=False, parallel=True)
+        assert begun.accepts(text.removeprefix("all\n")) is (n_calls is not None)
 
 
 def test_schemas_are_compiled_by_whom_the_caller_names() -> None:

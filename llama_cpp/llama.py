@@ -712,7 +712,7 @@ class Llama(CompatMixin):
                 request = self._chat_row(row, defaults) if _is_chat(row) else self._prompt_row(row, defaults)
                 request.share = share_prefix and request.overflow != "shift"
                 yield request
-            except (ValidationError, TemplateError) as error:
+            except ValidationError as error:
                 yield error
 
     def _prompt_row(self, row: Any, defaults: dict[str, Any]) -> Request:
@@ -811,17 +811,18 @@ class Llama(CompatMixin):
         text = (request.head or "") + result.text
         return text if logprobs is None else self._as_completion(text, result)
 
-    def _as_completion(self, text: str, result: GenerationResult, id: str | None = None) -> Completion:
+    def _as_completion(self, text: str, result: GenerationResult) -> Completion:
         choice = text_choice(text, 0, result.logprobs, result.finish_reason)
         usage = usage_of([result], result.usage.prompt_tokens)
-        return completion(id or new_id("cmpl"), self.model_path, [choice], usage)
+        return completion(new_id("cmpl"), self.model_path, [choice], usage)
 
     def _logprob_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
         """Give text in chunks, and the log-probabilities, which a stop text may still cut, in the last one."""
-        id = new_id("cmpl")
+        chunk = completion(new_id("cmpl"), self.model_path, [])
         for text in _prefixed(head, generation):
-            yield completion(id, self.model_path, [text_choice(text)])
-        yield self._as_completion("", generation.result(), id)
+            yield {**chunk, "choices": [text_choice(text)]}
+        last = self._as_completion("", generation.result())
+        yield {**chunk, "choices": last["choices"], "usage": last["usage"]}
 
     # -- probabilities -------------------------------------------------------------------------------------------------
 
@@ -1599,21 +1600,21 @@ class Llama(CompatMixin):
         n_prompt: int | None,
     ) -> Iterator[Completion]:
         """Give text in chunks, and the log-probabilities, which a stop text may still cut, in a choice's last one."""
-        id = new_id("cmpl")
+        chunk = completion(new_id("cmpl"), model, [])
         results: list[GenerationResult] = []
         with contextlib.closing(events):
             for index, head in enumerate(heads):
                 if head:
-                    yield completion(id, model, [text_choice(head, index)])
+                    yield {**chunk, "choices": [text_choice(head, index)]}
             for index, event in events:
                 if isinstance(event, str):
-                    yield completion(id, model, [text_choice(event, index)])
+                    yield {**chunk, "choices": [text_choice(event, index)]}
                     continue
                 results.append(event)
                 logprobs = event.logprobs if with_logprobs else None
-                yield completion(id, model, [text_choice("", index, logprobs, event.finish_reason)])
+                yield {**chunk, "choices": [text_choice("", index, logprobs, event.finish_reason)]}
         if n_prompt is not None:
-            yield completion(id, model, [], usage_of(results, n_prompt))
+            yield {**chunk, "usage": usage_of(results, n_prompt)}
 
     def _run_all(self, requests: list[Request]) -> list[GenerationResult]:
         """Run requests side by side; one alone runs where `generate` does."""

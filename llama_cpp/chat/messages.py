@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ValidationError
@@ -95,18 +96,19 @@ def render(
     mark = next((chr(code) for code in range(0xE000, 0xF900) if chr(code) not in everything), None)
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
-    texts = tuple(text for text in special if len(text) > 1 and not text[0].isalnum())
+    texts = [text for text in special if len(text) > 1 and not text[0].isalnum()]
     named = ("tools", "documents", "add_generation_prompt", "continue_final_message")
     syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in named})
     if syntax.string_arguments:
         messages = [_with_arguments_as_text(message) for message in messages]
-    spoken = tuple(text for text in texts if text not in (syntax.think_start, syntax.think_end))
-    guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else texts) for message in messages]
+    thinking = (syntax.think_start, syntax.think_end)
+    tokens, spoken = _tokens(tuple(texts)), _tokens(tuple(text for text in texts if text not in thinking))
+    guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else tokens) for message in messages]
     for name in ("tools", "documents"):
         if arguments.get(name):
-            arguments[name] = _guard(arguments[name], mark, texts)
+            arguments[name] = _guard(arguments[name], mark, tokens)
     escaped = f"\\u{ord(mark):04x}"  # what tojson(ensure_ascii=true) writes
-    return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, texts)
+    return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, tokens)
 
 
 def _with_arguments_as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,7 +125,35 @@ def _with_arguments_as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**message, "tool_calls": calls} if calls else message
 
 
-def _guard(value: Any, mark: str, special: tuple[str, ...]) -> Any:
+class _Tokens:
+    """Finds the texts of special tokens, of which a vocabulary may have thousands.
+
+    Attributes:
+        heads, tails: what they begin and end with.
+        longest: length of the longest.
+    """
+
+    def __init__(self, texts: Collection[str]) -> None:
+        self._texts = frozenset(texts)
+        self._lengths = sorted({len(text) for text in texts})
+        self._begun = re.compile(f"(?={'|'.join(sorted({re.escape(text[:2]) for text in texts})) or '(?!)'})")
+        self.heads = frozenset(text[:length] for text in texts for length in range(1, len(text)))
+        self.tails = frozenset(text[-length:] for text in texts for length in range(1, len(text)))
+        self.longest = max(self._lengths, default=0)
+
+    def find(self, text: str) -> Iterator[tuple[int, int]]:
+        """Give the beginning and the end of each, those in others too."""
+        for begun in self._begun.finditer(text):
+            at = begun.start()
+            for length in self._lengths:
+                if at + length <= len(text) and text[at : at + length] in self._texts:
+                    yield at, at + length
+
+
+_tokens = functools.lru_cache(maxsize=16)(_Tokens)
+
+
+def _guard(value: Any, mark: str, special: _Tokens) -> Any:
     """Put a mark into every special token's text, and into what could become one beside another text."""
     if isinstance(value, str):
         return _guard_text(value, mark, special)
@@ -140,48 +170,28 @@ def _is_word(key: str, value: Any) -> bool:
     return key in ("role", "type") and isinstance(value, str) and value.isidentifier()
 
 
-def _guard_text(text: str, mark: str, special: tuple[str, ...]) -> str:
-    places = set()
-    for token in special:
-        at = text.find(token)
-        while at >= 0:
-            places.add(at + 1)
-            at = text.find(token, at + 1)
-    heads, tails, longest = _edges(special)
-    for length in range(1, min(longest, len(text) + 1)):
-        if text[-length:] in heads:
+def _guard_text(text: str, mark: str, special: _Tokens) -> str:
+    places = {begin + 1 for begin, _ in special.find(text)}
+    for length in range(1, min(special.longest, len(text) + 1)):
+        if text[-length:] in special.heads:
             places.add(len(text) - length + 1)
-        if text[:length] in tails:
+        if text[:length] in special.tails:
             places.add(length - 1)
     for place in sorted(places, reverse=True):
         text = text[:place] + mark + text[place:]
     return text
 
 
-@functools.lru_cache(maxsize=8)
-def _edges(special: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], int]:
-    """Return what special tokens begin with, what they end with, and the length of the longest."""
-    heads = frozenset(token[:length] for token in special for length in range(1, len(token)))
-    tails = frozenset(token[-length:] for token in special for length in range(1, len(token)))
-    return heads, tails, max(map(len, special), default=0)
-
-
-def _cut(text: str, mark: str, special: Sequence[str]) -> list[str]:
+def _cut(text: str, mark: str, special: _Tokens) -> list[str]:
     """Take the marks out of a text, and cut it at those that a special token's text spans."""
     parts = text.split(mark)
     whole = "".join(parts)
-    longest = max(map(len, special), default=0)
     pieces, begin, position = [], 0, 0
     for part in parts[:-1]:
         position += len(part)
-        around = whole[max(0, position - longest) : position + longest]
-        middle = min(position, longest)
-        if any(_spans(around, middle, token) for token in special):
+        start = max(0, position - special.longest)
+        around = whole[start : position + special.longest]
+        if any(start + first < position < start + last for first, last in special.find(around)):
             pieces.append(whole[begin:position])
             begin = position
     return [*pieces, whole[begin:]]
-
-
-def _spans(text: str, position: int, token: str) -> bool:
-    """Tell whether a token's text begins before a position and ends behind it."""
-    return text.find(token, max(0, position - len(token) + 1), position + len(token) - 1) >= 0

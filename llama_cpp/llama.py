@@ -1060,7 +1060,8 @@ class Llama(CompatMixin):
             raise ValidationError(f"{name} must be a str or a list of token ids, got {tokens!r}")
         high = self.n_vocab() - 1
         for index, token in enumerate(tokens):
-            check_int(f"{name}[{index}]", token, 0, high)
+            if type(token) is not int or not 0 <= token <= high:  # a name for each would take longer than the rest
+                check_int(f"{name}[{index}]", token, 0, high)
         return list(tokens)
 
     def _check_stop(self, stop: Stop) -> tuple[list[str], list[int]]:

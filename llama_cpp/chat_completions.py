@@ -80,12 +80,15 @@ class ChatCall:
     def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
         assert result.message is not None
         calls = bool(result.message.get("tool_calls"))
-        return ChatChoice(
+        choice = ChatChoice(
             index=index,
             message=result.message,
             logprobs=chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
             finish_reason="tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
         )
+        if result.matches_grammar is not None:
+            choice["matches_grammar"] = result.matches_grammar
+        return choice
 
     def read(self, text: str) -> ChatMessage:
         """Make a message of an answer's whole text."""
@@ -148,7 +151,10 @@ class ChunkReader:
         chunks = [] if self._parser is None else self._chunks(self._parser.finish())
         called = self._has_calls and result.finish_reason == "stop"
         logprobs = chat_logprobs(result.logprobs, self._call.n_top_logprobs or 0)
-        return [*chunks, self._chunk({}, "tool_calls" if called else result.finish_reason, logprobs)]
+        chunk = self._chunk({}, "tool_calls" if called else result.finish_reason, logprobs)
+        if result.matches_grammar is not None:
+            chunk["choices"][0]["matches_grammar"] = result.matches_grammar
+        return [*chunks, chunk]
 
     def _chunks(self, deltas: Sequence[dict[str, Any]]) -> list[ChatCompletionChunk]:
         for delta in deltas:

@@ -104,6 +104,7 @@ class ChatChoice(TypedDict):
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: ChatFinishReason
+    matches_grammar: NotRequired[bool]  # of answers that are held to a format or a grammar
 
 
 class ChatCompletion(TypedDict):
@@ -125,6 +126,7 @@ class ChatChunkChoice(TypedDict):
     delta: dict[str, object]
     logprobs: ChatLogprobs | None
     finish_reason: ChatFinishReason | None
+    matches_grammar: NotRequired[bool]  # likewise, in the last one
 
 
 class ChatCompletionChunk(TypedDict):

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from llama_cpp import GenerationResult, Llama, LlamaGrammar, SamplingParams, ValidationError
+from llama_cpp import GenerationResult, Llama, LlamaGrammar, SamplingParams, UnsupportedSchemaError, ValidationError
 from tests.helpers import GREEDY, load
 
 PROMPT = "the people of the world"
@@ -30,6 +30,9 @@ PERSON = {
     "required": ["name", "age", "tags", "member"],
     "additionalProperties": False,
 }
+# Two letters that differ, which no grammar asks of items with a pattern.
+DIFFERENT = {"type": "array", "items": {"type": "string", "pattern": "^[a-d]$"}, "minItems": 2, "maxItems": 2}
+DIFFERENT["uniqueItems"] = True
 GRAMMARS = {
     "schema": LlamaGrammar.from_json_schema(PERSON, whitespace=""),
     "choices": LlamaGrammar.from_choices(["yes", "no", 'per\'haps "日本"']),
@@ -40,7 +43,7 @@ GRAMMARS = {
 
 @pytest.fixture(scope="module")
 def llm(tiny_path: Path) -> Iterator[Llama]:
-    with load(tiny_path, n_ctx=512) as llm:
+    with load(tiny_path, n_ctx=512, chat_format="chatml") as llm:
         yield llm
 
 
@@ -79,6 +82,42 @@ def test_a_text_that_is_cut_does_not_claim_to_be_valid(llm: Llama) -> None:
     assert (result.finish_reason, result.matches_grammar) == ("length", False)
     result = llm.generate_result(PROMPT, 50, HOT, grammar=GRAMMARS["gbnf"], stop=")")
     assert (result.finish_reason, result.matches_grammar) == ("stop", False)
+
+
+def test_a_text_that_only_looks_valid_does_not_claim_to_be(llm: Llama) -> None:
+    grammar = LlamaGrammar.from_json_schema(DIFFERENT, whitespace="", strict=False)
+    assert not grammar.exact
+    rows = [{"prompt": f"{PROMPT} {index}", "seed": index, "grammar": grammar} for index in range(24)]
+    claims = set()
+    for result in llm.generate_batch(rows, max_tokens=100, sampling=HOT):
+        assert isinstance(result, GenerationResult)
+        assert result.finish_reason == "stop"
+        assert result.matches_grammar == jsonschema.Draft202012Validator(DIFFERENT).is_valid(json.loads(result.text))
+        claims.add(result.matches_grammar)
+    assert claims == {True, False}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_chat_says_whether_an_answer_is_valid(llm: Llama, stream: bool) -> None:
+    wanted = {"name": "different", "schema": DIFFERENT}
+    messages = [{"role": "user", "content": PROMPT}]
+    with pytest.raises(UnsupportedSchemaError):
+        llm.create_chat_completion(messages, response_format={"type": "json_schema", "json_schema": wanted})
+    said = set()
+    for seed in range(30):
+        answer: Any = llm.create_chat_completion(
+            messages,
+            response_format={"type": "json_schema", "json_schema": wanted | {"strict": False}},
+            stream=stream,
+            seed=seed,
+            temperature=2.0,
+        )
+        choices = [chunk["choices"][0] for chunk in answer] if stream else answer["choices"]
+        texts = [one["delta"].get("content", "") if stream else one["message"]["content"] for one in choices]
+        first, second = json.loads("".join(texts))
+        assert choices[-1]["matches_grammar"] == (first != second)
+        said.add(choices[-1]["matches_grammar"])
+    assert said == {True, False}
 
 
 def test_what_must_follow_is_appended_without_sampling(llm: Llama) -> None:

@@ -16,11 +16,13 @@ from llama_cpp.hub import DEFAULT_MODEL, resolve_model
 from tests.tiny import write_model
 
 from .batches import batch_rows, quantized
+from .grammars import grammar_rows
 from .pairs import Unavailable, heading, summary, unavailable
 from .peers import PEERS, peer_rows
 from .rows import single_rows
 
 ROOT = Path(__file__).parents[1]
+VOCABULARIES = ROOT / "vendor" / "llama.cpp" / "models"
 PAIRS = 5
 QUICK_PAIRS = 2  # one in each order
 QUIET_LOAD = 0.5
@@ -48,8 +50,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = write_model(Path(folder, "tiny.gguf"))
         rows = single_rows(args.tools / "llama-bench", real, tiny) + batch_rows(args.tools, small)
+        rows += grammar_rows(real, VOCABULARIES)
         if args.peers:
-            rows += peer_rows(ROOT / "build" / "peers", small, tiny)
+            rows += peer_rows(ROOT / "build" / "peers", small, tiny, VOCABULARIES)
         rows = [row for row in rows if args.only in f"{row.name} {row.reference}"]
         if not rows:
             parser.error(f"no row has {args.only!r} in its name, or in that of what it is compared with")

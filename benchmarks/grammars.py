@@ -109,7 +109,7 @@ def _reading() -> Iterator[tuple[Side, Side]]:
 def _large_schema(number: int) -> dict[str, Any]:
     """Return a schema of 10 kB, like those that programs make of their types."""
     parts = {}
-    for index in range(12):
+    for index in range(14):
         parts[f"Part{index}"] = {
             "type": "object",
             "description": "A part of the order, as the shop has it",
@@ -121,7 +121,7 @@ def _large_schema(number: int) -> dict[str, Any]:
                 "kind": {"enum": ["a", "b", "c", f"d{index}"]},
                 "tags": {"type": "array", "items": {"type": "string", "pattern": "^[a-z]{2,9}$"}, "maxItems": 5},
                 "made": {"type": "string", "format": "date-time"},
-                "next": {"anyOf": [{"$ref": f"#/$defs/Part{(index + 1) % 12}"}, {"type": "null"}]},
+                "next": {"anyOf": [{"$ref": f"#/$defs/Part{(index + 1) % 14}"}, {"type": "null"}]},
                 "size": {"oneOf": [{"type": "integer"}, {"type": "object", "required": ["width"]}]},
             },
             "required": [f"id{number}", "name", "price"],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import check_text, check_texts
+from ..config import check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
 from .matching import byte_tokenizer, error_of, new_matcher
 from .report import Report
@@ -91,12 +91,14 @@ class LlamaGrammar:
         Args:
             grammar: the rules.
             root: name of the rule that a text begins with.
-            trigger_patterns: make it lazy: text is free until it matches one of these regular expressions.
-            trigger_tokens: likewise, until one of these tokens is chosen.
+            trigger_patterns: make it lazy: text is free until it matches one of these regular expressions (of C++'s
+                std::regex). llama.cpp looks at the whole text after each token, which is slow where it is long.
+            trigger_tokens: likewise, until one of these tokens is chosen, which takes no time.
             verbose: is there for programs of llama-cpp-python, here and in the other methods; nothing is printed.
 
         Raises:
             GrammarError: naming line, column and rule, for what llama.cpp could not parse, or not run.
+            ValidationError: for triggers that are none.
 
         Example:
             >>> LlamaGrammar.from_string('root ::= "yes" | "no"').accepts("yes")
@@ -105,8 +107,14 @@ class LlamaGrammar:
         from . import gbnf
 
         check_text("grammar", grammar)
+        check_text("root", root)
         gbnf.parse(grammar, root)
+        check_list("trigger_patterns", trigger_patterns)
+        check_list("trigger_tokens", trigger_tokens)
+        for token in trigger_tokens:
+            check_int("a trigger token", token, 0)
         for pattern in trigger_patterns:
+            check_text("a trigger pattern", pattern)
             try:
                 re.compile(pattern)
             except re.error as error:

@@ -60,6 +60,7 @@ _REWRITTEN = frozenset(
         "$dynamicRef",
     }
 )
+_FORMATS = FORMATS.keys() | UNSUPPORTED
 _PARTS = frozenset({"else", "maxContains", "minContains", "then"})  # of other keywords
 # The first ones decide most. Objects are written in the order of "properties", what it lacks comes last.
 _ORDER = {"type": 0, "const": 0, "enum": 0, "properties": 1, "required": 3}
@@ -192,6 +193,8 @@ class Schemas:
         if self._legacy and "$ref" in contents:
             return ["$ref"]  # draft 7 ignores what stands beside it
         known = [keyword for keyword in contents if keyword in self._known]
+        if "format" in known and contents["format"] not in _FORMATS:
+            known.remove("format")  # the specification makes an unknown one an annotation
         return sorted(known, key=lambda keyword: _ORDER.get(keyword, 2))
 
     # -- what can't be enforced ----------------------------------------------------------------------------------------
@@ -412,8 +415,8 @@ class Schemas:
         return _found(value) if kind == "string" else TRUE
 
     def _format(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        if kind != "string" or value not in {*FORMATS, *UNSUPPORTED}:
-            return TRUE  # the specification makes an unknown one an annotation
+        if kind != "string":
+            return TRUE
         if value in UNSUPPORTED:
             return self.give_up("format", f"{schema.pointer}/format", f"no grammar tells what is a {value}")
         return Format(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["enforced", "rewritten", "checked afterwards", "refused"]
+Status = Literal["enforced", "rewritten", "checked afterwards"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Report:
         keyword: its name.
         pointer: JSON pointer of its place in the schema.
         status: "enforced" while the text is generated; "rewritten" to what is enforced; "checked afterwards", when the
-            text is complete; "refused".
+            text is complete. What is refused is named by the UnsupportedSchemaError instead.
     """
 
     keyword: str

@@ -97,6 +97,64 @@ def test_choices_and_regular_expressions() -> None:
         LlamaGrammar.from_regex("[")
 
 
+def test_reports_tell_what_becomes_of_each_keyword() -> None:
+    schema = {
+        "title": "no keyword that says anything",
+        "properties": {"a/b": {"type": "string", "format": "date"}, "c": {"format": "unknown", "multipleOf": 0.01}},
+        "oneOf": [{"required": ["a/b"]}, {"required": ["c"]}],
+    }
+    report = {
+        entry.pointer: (entry.keyword, entry.status)
+        for entry in LlamaGrammar.from_json_schema(schema, strict=False).report()
+    }
+    assert report == {
+        "/properties": ("properties", "enforced"),
+        "/properties/a~1b/type": ("type", "enforced"),
+        "/properties/a~1b/format": ("format", "enforced"),
+        "/oneOf": ("oneOf", "rewritten"),
+        "/oneOf/0/required": ("required", "enforced"),
+        "/oneOf/1/required": ("required", "enforced"),
+        "/properties/c/multipleOf": ("multipleOf", "checked afterwards"),
+    }
+    assert LlamaGrammar.from_string('root ::= "a"').report() == LlamaGrammar.from_regex("a").report() == []
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        LlamaGrammar.from_string('root ::= "abc" [0-9]'),
+        LlamaGrammar.from_regex("abc[0-9]"),
+        LlamaGrammar.from_choices([f"abc{digit}" for digit in range(10)]),
+        LlamaGrammar.from_lark('start: "abc" /[0-9]/'),
+    ],
+)
+def test_every_kind_of_grammar_explains(grammar: LlamaGrammar) -> None:
+    assert grammar.explain("abc1").accepted
+    wrong, early, long = grammar.explain("abx1"), grammar.explain("abc"), grammar.explain("abc12")
+    assert (wrong.accepted, wrong.offset, "'x' can't stand at offset 2" in wrong.reason) == (False, 2, True)
+    assert (early.accepted, early.offset, "too early" in early.reason) == (False, 3, True)
+    assert (long.accepted, long.offset) == (False, 4)
+    assert "c" in wrong.reason
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"trigger_patterns": "call"}, "trigger_patterns must be a list"),
+        ({"trigger_patterns": ["["]}, "'\\[' is no regular expression"),
+        ({"trigger_patterns": [5]}, "a trigger pattern must be a str"),
+        ({"trigger_patterns": ["a\0b"]}, "a trigger pattern holds a NUL"),
+        ({"trigger_tokens": 5}, "trigger_tokens must be a list"),
+        ({"trigger_tokens": ["<call>"]}, "a trigger token must be"),
+        ({"trigger_tokens": [-1]}, "a trigger token must be"),
+        ({"root": 5}, "root must be a str"),
+    ],
+)
+def test_wrong_triggers_are_refused(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        LlamaGrammar.from_string('root ::= "a"', **arguments)
+
+
 def test_rules_that_lead_to_each_other_by_the_thousand_are_read_or_refused() -> None:
     rules = [f'r{index}: "a" r{index + 1}' for index in range(5000)]
     assert LlamaGrammar.from_lark("\n".join(["start: r0", *rules, 'r5000: "b"'])).accepts("a" * 5000 + "b")

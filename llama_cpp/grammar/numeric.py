@@ -126,8 +126,16 @@ class Numbers(Leaf):
 
     def terminal(self) -> str:
         """Return the terminal of all ways to write them as decimals."""
-        decimals = sorted(decimal(number) for number in self.numbers)
-        ways = (("" if one > 0 else "-?" if one == 0 else "-") + _equal(abs(one)) for one in decimals)
+        whole, ways = [], []
+        for one in sorted(decimal(number) for number in self.numbers):
+            sign = "" if one > 0 else "-?" if one == 0 else "-"
+            digits, fraction = _digits(abs(one))
+            if fraction:
+                ways.append(sign + _equal(abs(one)))
+            else:
+                whole.append(sign + digits)
+        if whole:
+            ways.append(rf"(?:{'|'.join(whole)})(?:\.0+)?")
         return f"/{'|'.join(ways)}/"
 
 

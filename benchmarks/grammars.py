@@ -49,7 +49,7 @@ def grammar_rows(real: Path, vocabularies: Path) -> list[Row]:
     return [
         Row("SmolLM2 generation held to a schema", "tokens/s", "free text", MinRatio(0.95), partial(_held, work)),
         Row(
-            "128,256 tokens, held to a schema", "us/token", "free text", MaxExcess(100.0), partial(_tiny, vocabularies)
+            "128,256 tokens, held to a schema", "us/token", "free text", MaxExcess(1000.0), partial(_tiny, vocabularies)
         ),
         Row("a schema of 10 kB read", "ms", "an empty one", MaxExcess(50.0), _reading),
     ]

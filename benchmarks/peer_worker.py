@@ -31,7 +31,7 @@ def main() -> None:
         print(json.dumps([time.perf_counter() - start, n_tokens]), file=answers, flush=True)
 
 
-def _xllamacpp(model: str, n_parallel: int, n_ctx_row: int, schema: Any) -> GenerateBatch:
+def _xllamacpp(model: str, n_parallel: int, n_ctx_row: int, schema: None) -> GenerateBatch:
     xllamacpp: Any = import_module("xllamacpp")
     params = xllamacpp.CommonParams()
     params.model.path = model
@@ -42,8 +42,7 @@ def _xllamacpp(model: str, n_parallel: int, n_ctx_row: int, schema: Any) -> Gene
     server = xllamacpp.Server(params)
 
     def complete(prompt: list[int], n_gen: int) -> int:
-        held = {} if schema is None else {"json_schema": schema}
-        answer = server.handle_completions({"prompt": prompt, "max_tokens": n_gen, "temperature": 0, **held})
+        answer = server.handle_completions({"prompt": prompt, "max_tokens": n_gen, "temperature": 0})
         return int(answer["usage"]["completion_tokens"])
 
     def generate(prompts: list[list[int]], n_gen: int) -> int:

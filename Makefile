@@ -4,13 +4,17 @@ BIN := .venv/bin
 PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
-.PHONY: demo test test-wheels check bench bindings build clean
+.PHONY: demo test test-clients test-wheels check bench bindings build clean
 
 demo: build
 	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
 
 test: build
 	$(BIN)/python -m pytest
+
+# Published programs for llama-cpp-python, with this package in its place; each in an environment that is kept.
+test-clients: build
+	$(BIN)/python -m pytest tests/clients/environments.py
 
 # The wheels that are published, for every Python on this machine; llama.cpp is compiled for every kind of CPU, once.
 test-wheels: build

@@ -43,10 +43,10 @@ class Client:
 
 CLIENTS = [
     Client("guidance", ["guidance==0.3.1"]),
-    Client("instructor", ["instructor==1.17.0"]),
+    Client("instructor", ["instructor==1.17.0", "openai==3.3.0"]),
     Client("langchain_community", ["langchain-community==0.4.2"]),
-    Client("llama_cpp_haystack", ["haystack-ai==2.30.0"], ["llama-cpp-haystack==3.0.2"], python=(3, 11)),
-    Client("llama_cpp_python", ["openai"]),
+    Client("llama_cpp_haystack", ["haystack-ai==3.4.1"], ["llama-cpp-haystack==3.0.2"], python=(3, 11)),
+    Client("llama_cpp_python", ["openai==3.57.0"]),
     Client("llama_cpp_python_lowlevel", []),
     Client("llama_index", ["llama-index-core==0.14.25"], ["llama-index-llms-llama-cpp==0.7.0"]),
     Client("llguidance", ["llguidance==1.9.1"]),

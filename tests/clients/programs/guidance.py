@@ -39,7 +39,7 @@ with assistant():
     chat += gen("reply", max_tokens=20, temperature=0)
 assert "Paris" in chat["reply"], chat["reply"]
 
-*_, last = (lm + "The capital of France is" + gen("city", max_tokens=5, temperature=0)).stream()
+*_, last = lm.stream() + "The capital of France is" + gen("city", max_tokens=5, temperature=0)
 assert last["city"] == answer["city"], (last["city"], answer["city"])
 
 over_llama = models.LlamaCpp(Llama(path, n_ctx=512, logits_all=True, verbose=False), echo=False)

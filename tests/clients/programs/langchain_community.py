@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from typing import Literal
 
 from langchain_community.chat_models import ChatLlamaCpp
 from langchain_community.embeddings import LlamaCppEmbeddings
@@ -47,17 +48,17 @@ chain = ChatPromptTemplate.from_messages([("system", "You are a helpful assistan
 assert chain.invoke({"question": "What is the capital of France?"}).content == reply.content
 assert chat.invoke([system, question, reply, HumanMessage("And of Italy?")]).content
 chat.streaming = False
-result = chat.generate([[system, question]])
-assert result.llm_output["token_usage"]["completion_tokens"] > 0, result.llm_output
-assert result.generations[0][0].generation_info["finish_reason"] in ("stop", "length")
-assert result.generations[0][0].text == reply.content
+whole = chat.invoke([system, question])
+assert whole.content == reply.content, whole
+assert whole.response_metadata["finish_reason"] in ("stop", "length"), whole
+assert whole.response_metadata["token_usage"]["completion_tokens"] > 0, whole
 
 
 class Weather(BaseModel):
     """Get the current weather in a given location."""
 
     location: str = Field(description="The city")
-    unit: str = Field(enum=["celsius", "fahrenheit"])
+    unit: Literal["celsius", "fahrenheit"]
 
 
 @tool("get_current_weather", args_schema=Weather)

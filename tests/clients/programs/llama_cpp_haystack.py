@@ -48,7 +48,7 @@ tool = Tool(
     function=get_weather,
 )
 ask = [ChatMessage.from_user("What is the weather like in Berlin?")]
-forced = {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}, "max_tokens": 60}
+forced = {"tool_choice": {"type": "function", "function": {"name": "get_weather"}}, "max_tokens": 200}
 (answer,) = generator.run(ask, tools=[tool], generation_kwargs=forced)["replies"]
 (call,) = answer.tool_calls
 assert call.tool_name == "get_weather", call

@@ -34,7 +34,6 @@ for chunk in llm(question, max_tokens=48, stop=["Q:", "\n"], stream=True, temper
 assert question + text == choice["text"], text
 assert chunk["choices"][0]["finish_reason"] == choice["finish_reason"], chunk
 assert llm.create_completion(question, max_tokens=None, stop="\n")["choices"][0]["finish_reason"]
-assert llm.create_completion("def add(", suffix="\n    return sum\n\n", temperature=0, max_tokens=8, repeat_penalty=1.0)
 
 # Chats
 messages = [

@@ -1354,7 +1354,8 @@ class Llama(CompatMixin):
             grammar: that the answer is held to.
             tools: that the model may call: OpenAI's dicts, or Python functions.
             tool_choice: "auto" (the default where there are tools), "none", "required", or one of the tools, as
-                {"type": "function", "function": {"name": ...}}. Calls have names and arguments that the tools allow.
+                {"type": "function", "function": {"name": ...}}, which then is called once, unless
+                `parallel_tool_calls=True`. Calls have names and arguments that the tools allow.
             reset_kv_cache: begin with an empty memory. If False, what the last sequence has in common with these
                 messages is not computed again.
             **kwargs: `n`, `seed`, `logprobs` (bool) and `top_logprobs`, `stream_options`, `max_completion_tokens`,
@@ -1452,13 +1453,15 @@ class Llama(CompatMixin):
         call.with_usage = includes_usage(stream, options.get("stream_options"))
         if held is None and offered:
             parallel = options.get("parallel_tool_calls")
-            check_bool("parallel_tool_calls", True if parallel is None else parallel)
+            if parallel is None:  # who names a function waits for one call, which weak models would go on to repeat
+                parallel = not isinstance(options.get("tool_choice"), Mapping)
+            check_bool("parallel_tool_calls", parallel)
             held = tool_grammar(
                 call.syntax,
                 callable_tools,
                 self._control_tokens,
                 required=choice == "required",
-                parallel=parallel is not False,
+                parallel=parallel,
             )
         most = options.get("max_completion_tokens")
         params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)

@@ -113,6 +113,25 @@ def test_smollm2_calls_a_tool(smol: Llama, choice: Any) -> None:
     assert answer["choices"][0]["message"]["content"]
 
 
+def test_a_named_function_is_called_once(smol: Llama) -> None:
+    tool: dict[str, Any] = {"name": "get_weather", "description": "Get the current weather in a city"}
+    tool["parameters"] = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    request: dict[str, Any] = {
+        "messages": [{"role": "user", "content": "What is the weather like in Berlin?"}],
+        "tools": [{"type": "function", "function": tool}],
+        "tool_choice": {"type": "function", "function": {"name": "get_weather"}},
+        "max_tokens": 120,
+        **GREEDY,
+    }
+    several: Any = smol.create_chat_completion(**request, parallel_tool_calls=True)
+    calls = several["choices"][0]["message"]["tool_calls"]
+    assert len(calls) > 1
+    one: Any = smol.create_chat_completion(**request)
+    assert one["choices"][0]["finish_reason"] == "tool_calls"
+    (call,) = one["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == calls[0]["function"]
+
+
 @pytest.mark.parametrize(
     "response_format",
     [

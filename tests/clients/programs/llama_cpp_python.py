@@ -3,10 +3,9 @@
 import json
 import sys
 
-from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
-
 import llama_cpp
 from llama_cpp import Llama
+from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
 path = sys.argv[1]
 

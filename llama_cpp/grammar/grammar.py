@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 
+# llama.cpp's chat parsers write it around a group. It changes nothing in what is found, but is tried from each place.
+_ANYTHING_AROUND = re.compile(r"^\[\\s\\S\]\*\?(?=\((?!\?))|(?<=\))\[\\s\\S\]\*$")
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why a text is in a grammar's language, or is not.
@@ -50,8 +54,8 @@ class LlamaGrammar:
         gbnf: source in llama.cpp's own notation, None for other grammars.
         root: its first rule.
         llguidance: source in llguidance's notation, None for GBNF.
-        trigger_patterns: of a lazy GBNF grammar: regular expressions that start it when they match the whole text; the
-            grammar begins with the first group that is not empty, or else with the text.
+        trigger_patterns: of a lazy GBNF grammar: regular expressions that start it when they are found in the text; the
+            grammar begins with the first group that is not empty, or else with the match.
         trigger_tokens: likewise, token ids that do.
         trigger: of a lazy llguidance grammar: the text after which it begins.
         schema: JSON text of the schema that it was made of.
@@ -91,8 +95,8 @@ class LlamaGrammar:
         Args:
             grammar: the rules.
             root: name of the rule that a text begins with.
-            trigger_patterns: make it lazy: text is free until it matches one of these regular expressions (of C++'s
-                std::regex). llama.cpp looks at the whole text after each token, which is slow where it is long.
+            trigger_patterns: make it lazy: text is free until one of these regular expressions (of C++'s std::regex) is
+                found in it. They are looked for in the whole text after each token.
             trigger_tokens: likewise, until one of these tokens is chosen, which takes no time.
             verbose: is there for programs of llama-cpp-python, here and in the other methods; nothing is printed.
 
@@ -119,9 +123,8 @@ class LlamaGrammar:
                 re.compile(pattern)
             except re.error as error:
                 raise ValidationError(f"the trigger pattern {pattern!r} is no regular expression: {error}") from None
-        return cls(
-            gbnf=grammar, root=root, trigger_patterns=tuple(trigger_patterns), trigger_tokens=tuple(trigger_tokens)
-        )
+        patterns = tuple(_ANYTHING_AROUND.sub("", pattern) for pattern in trigger_patterns)
+        return cls(gbnf=grammar, root=root, trigger_patterns=patterns, trigger_tokens=tuple(trigger_tokens))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str], root: str = "root", *, verbose: bool = True) -> LlamaGrammar:

@@ -155,6 +155,19 @@ def test_wrong_triggers_are_refused(arguments: dict[str, Any], reason: str) -> N
         LlamaGrammar.from_string('root ::= "a"', **arguments)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "searched"),
+    [
+        (r"[\s\S]*?(<call>)[\s\S]*", "(<call>)"),
+        (r"[\s\S]*?(a|b)", "(a|b)"),
+        (r"[\s\S]*?(?:a)(b)", r"[\s\S]*?(?:a)(b)"),  # the grammar could begin with what stands before
+        ("<call>", "<call>"),
+    ],
+)
+def test_trigger_patterns_are_searched_without_what_stands_around(pattern: str, searched: str) -> None:
+    assert LlamaGrammar.from_string('root ::= "a"', trigger_patterns=[pattern]).trigger_patterns == (searched,)
+
+
 def test_rules_that_lead_to_each_other_by_the_thousand_are_read_or_refused() -> None:
     rules = [f'r{index}: "a" r{index + 1}' for index in range(5000)]
     assert LlamaGrammar.from_lark("\n".join(["start: r0", *rules, 'r5000: "b"'])).accepts("a" * 5000 + "b")

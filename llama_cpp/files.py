@@ -117,7 +117,7 @@ def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:
     Raises:
         ModelLoadError: if the file can't be read, is no GGUF file or damaged.
 
-    Example:
+    Examples:
         >>> read_metadata("model.gguf")["general.architecture"]
         'llama'
     """

@@ -180,7 +180,7 @@ class Llama(CompatMixin):
     Warns:
         LlamaWarning: for an unknown keyword, or one without effect; programs of llama-cpp-python pass such.
 
-    Example:
+    Examples:
         >>> with Llama("model.gguf", n_ctx=2048) as llm:
         ...     print(llm.generate("The capital of France is", max_tokens=8))
     """
@@ -870,7 +870,7 @@ class Llama(CompatMixin):
         Raises:
             ValidationError: if there are no options, or some are empty or equal.
 
-        Example:
+        Examples:
             >>> llm.choose("The sky is", [" blue", " green"]).text
             ' blue'
         """

@@ -72,7 +72,7 @@ class LlamaPredictor:
         ModelLoadError: if the model can't be found or loaded.
         ValidationError: for a setting of the wrong type or range, an unknown one, or a column that is named twice.
 
-    Example:
+    Examples:
         >>> dataset.map_batches(
         ...     LlamaPredictor,
         ...     fn_constructor_kwargs={"model_path": "model.gguf", "max_tokens": 64},

@@ -104,7 +104,7 @@ class LlamaGrammar:
             GrammarError: naming line, column and rule, for what llama.cpp could not parse, or not run.
             ValidationError: for triggers that are none.
 
-        Example:
+        Examples:
             >>> LlamaGrammar.from_string('root ::= "yes" | "no"').accepts("yes")
             True
         """

@@ -36,7 +36,7 @@ def detect_model_family(path: str | os.PathLike[str]) -> ModelConfig:
         ValidationError: if the family is unknown, with what was looked at.
         ModelLoadError: if the file can't be read.
 
-    Example:
+    Examples:
         >>> detect_model_family("models/Qwen3-30B-A3B-Instruct-2507-Q4_K_S.gguf").supports_thinking
         False
     """

@@ -91,7 +91,7 @@ def resolve_family(
 def words_of(name: str) -> list[str]:
     """Split a model's name into words; letters end where digits begin, and digits keep the letters after them.
 
-    Example:
+    Examples:
         >>> words_of("Qwen3-30B-A3B-Instruct-2507")
         ['qwen', '3', '30b', 'a', '3b', 'instruct', '2507']
     """

@@ -60,7 +60,7 @@ class UnifiedLLM:
         ValidationError: if the family is unknown, or a setting is wrong.
         ModelLoadError: if the file can't be loaded.
 
-    Example:
+    Examples:
         >>> with UnifiedLLM("Qwen3-8B-Q6_K.gguf") as llm:
         ...     thinking, answer = llm.generate_with_thinking("Why is the sky blue?")
     """

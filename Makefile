@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
 
-.PHONY: demo test test-clients test-wheels check bench bindings build clean
+.PHONY: demo test test-clients test-wheels check docs bench bindings build clean
 
 demo: build
 	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
@@ -26,6 +26,10 @@ check: build
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest llama_cpp._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt --ignore-unused-allowlist
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint llama_cpp  # which starts pycodestyle by its bare name
+
+# The site, to be read from build/site/index.html. Not with --quiet, under which --strict counts no warnings.
+docs: build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # In the folder that setup.py has configured, so that llama.cpp's programs and _core are linked with the same objects.
 bench: build
@@ -56,5 +60,5 @@ clean:
 	|| { echo "There is no C++ compiler: apt-get install g++" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "Compiling llama.cpp: this takes some minutes, but only the first time."
-	$(BIN)/python -m pip install --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev,docs]'
 	touch $@

@@ -1289,6 +1289,7 @@ class Llama(CompatMixin):
         with_usage = includes_usage(stream, stream_options)
         params = sampling_of(_check_sampling(sampling) or self._sampling, options)
         prompts = self._prompts(prompt, suffix)
+        check_seed("seed", seed)
         first = draw_seed(seed, params.seed, self._config.seed)
         requests = [
             self._request(
@@ -1309,7 +1310,7 @@ class Llama(CompatMixin):
         self._use_cache(requests)
         heads = [self._prompt_text(one) if echo else "" for one in prompts for _ in range(n)]
         n_prompt = sum(len(request.tokens) for request in requests[::count])
-        name = model or self.model_path
+        name = self._model_name(model)
         if stream:
             events = self._stream_all(requests)  # an argument that is wrong fails here, and not at the first chunk
             return self._completion_chunks(events, heads, logprobs is not None, name, n_prompt if with_usage else None)
@@ -1465,6 +1466,7 @@ class Llama(CompatMixin):
             )
         most = options.get("max_completion_tokens")
         params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
+        check_seed("seed", options.get("seed"))
         first = draw_seed(options.get("seed"), params.seed, self._config.seed)
         requests = []
         for index in range(n or 1):
@@ -1490,7 +1492,7 @@ class Llama(CompatMixin):
     ) -> tuple[ChatCall, list[int]]:
         """Render messages and tokenize them."""
         from .chat.calls import with_generic_tools
-        from .chat.messages import render
+        from .chat.messages import check_documents, check_template_kwargs, render
         from .chat_completions import ChatCall
 
         continues, begins = options.get("continue_final_message", False), options.get("add_generation_prompt")
@@ -1501,7 +1503,7 @@ class Llama(CompatMixin):
         if continues and (messages[-1]["role"] != "assistant" or "tool_calls" in messages[-1]):
             raise ValidationError("continue_final_message needs a last message of the assistant's, without tool calls")
         template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else None)
-        kwargs = dict(options.get("chat_template_kwargs") or {})
+        kwargs = check_template_kwargs(options.get("chat_template_kwargs"))
         if options.get("reasoning_effort") is not None:
             kwargs["reasoning_effort"] = options["reasoning_effort"]
         shown: list[dict[str, Any]] | None = tools or None
@@ -1510,8 +1512,6 @@ class Llama(CompatMixin):
             syntax = syntax.after(messages[-1]["content"])
         if syntax.calls is None:
             messages, shown = with_generic_tools(messages, tools) if tools else messages, None
-        documents = options.get("documents")
-        given = {**kwargs, **({"documents": documents} if documents else {})}
         pieces = render(
             template,
             messages,
@@ -1519,16 +1519,23 @@ class Llama(CompatMixin):
             tools=shown,
             add_generation_prompt=begins is not False and not continues,
             continue_final_message=continues,
-            **given,
+            documents=check_documents(options.get("documents")),
+            **kwargs,
         )
         tokens = [
             token for piece in pieces for token in self._vocab.tokenize(check_text("the prompt", piece), False, True)
         ]
         if self._vocab.add_bos() and self._config.add_bos and tokens[:1] != [self._vocab.bos()]:
             tokens.insert(0, self._vocab.bos())
-        name = options.get("model") or self.model_path
+        name = self._model_name(options.get("model"))
         call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
         return call, tokens
+
+    def _model_name(self, model: str | None) -> str:
+        """Return the name that an answer reports."""
+        if model is not None:
+            check_text("model", model)
+        return model or self.model_path
 
     def chat_template(self, name: str | None = None) -> ChatTemplate:
         """Return the chat template in use, compiled.

@@ -64,6 +64,10 @@ def _check_tool(index: int, tool: Any) -> Tool:
         raise ValidationError(f"strict of tools[{index}] must be a bool, got {function['strict']!r}")
     function["parameters"] = dict(parameters or {"type": "object", "properties": {}})
     function.setdefault("description", "")
+    try:
+        json.dumps(function, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValidationError(f"tools[{index}] holds what JSON has nothing for: {error}") from None
     return {"type": "function", "function": function}
 
 

@@ -13,6 +13,8 @@ from ..errors import ValidationError
 if TYPE_CHECKING:
     from .template import ChatTemplate
 
+# Arguments of ChatTemplate.render that no template gets as its own.
+_REQUEST = ("tools", "documents", "add_generation_prompt", "continue_final_message")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -27,6 +29,33 @@ def check_messages(messages: Any) -> list[dict[str, Any]]:
     return [_check_message(f"messages[{index}]", message) for index, message in enumerate(messages)]
 
 
+def check_template_kwargs(kwargs: Any) -> dict[str, Any]:
+    """Return a request's arguments for the template.
+
+    Raises:
+        ValidationError: for no dict of names, or a name that the request itself has.
+    """
+    if kwargs is not None and (not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs)):
+        raise ValidationError(f"chat_template_kwargs must be a dict of names and values, got {kwargs!r}")
+    for name in kwargs or ():
+        if name in ("messages", *_REQUEST):
+            raise ValidationError(f"chat_template_kwargs can't have {name!r}; it is an argument of the request itself")
+    return dict(kwargs or {})
+
+
+def check_documents(documents: Any) -> list[dict[str, Any]] | None:
+    """Return the documents of a request, None for none.
+
+    Raises:
+        ValidationError: if they are no list of dicts.
+    """
+    if documents is None:
+        return None
+    if not isinstance(documents, (list, tuple)) or not all(isinstance(one, Mapping) for one in documents):
+        raise ValidationError(f"documents must be a list of dicts with title and text, got {documents!r}")
+    return list(documents) or None
+
+
 def _check_message(name: str, message: Any) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise ValidationError(f"{name} must be a dict, got {message!r}")
@@ -36,6 +65,8 @@ def _check_message(name: str, message: Any) -> dict[str, Any]:
     checked["content"] = _text_of(name, message.get("content"))
     if message["role"] == "developer":
         checked["role"] = "system"
+    if not isinstance(checked.get("tool_calls", []), (list, tuple)):
+        raise ValidationError(f"the tool_calls of {name} must be a list, got {checked['tool_calls']!r}")
     if checked.get("tool_calls"):
         checked["tool_calls"] = [_check_call(name, call) for call in checked["tool_calls"]]
     else:
@@ -97,8 +128,7 @@ def render(
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
     texts = [text for text in special if len(text) > 1 and not text[0].isalnum()]
-    named = ("tools", "documents", "add_generation_prompt", "continue_final_message")
-    syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in named})
+    syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in _REQUEST})
     if syntax.string_arguments:
         messages = [_with_arguments_as_text(message) for message in messages]
     thinking = (syntax.think_start, syntax.think_end)

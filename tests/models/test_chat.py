@@ -338,6 +338,7 @@ def test_wrong_arguments_are_refused(smol: Llama, tiny_path: Path, tmp_path: Pat
         ([{"role": "robot", "content": "x"}], "roles"),
         ([{"role": "user"}], "has no content"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "part of type 'image_url'"),
+        ([{"role": "assistant", "tool_calls": 5}], "tool_calls of messages.0. must be"),
         ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}], "no JSON"),
     ]:
         with pytest.raises(ValidationError, match=reason):
@@ -351,6 +352,13 @@ def test_wrong_arguments_are_refused(smol: Llama, tiny_path: Path, tmp_path: Pat
         ({"stream_options": {"include_usage": True}}, "needs stream=True"),
         ({"grammar": "x"}, "must be a LlamaGrammar"),
         ({"n": 0}, "n must be"),
+        ({"seed": "x"}, "seed must be"),
+        ({"model": 5}, "model must be"),
+        ({"documents": ["x"]}, "documents must be"),
+        ({"chat_template_kwargs": 5}, "chat_template_kwargs must be"),
+        ({"chat_template_kwargs": {1: 2}}, "chat_template_kwargs must be"),
+        ({"chat_template_kwargs": {"tools": []}}, "can't have 'tools'"),
+        ({"tools": [WEATHER], "parallel_tool_calls": "x"}, "parallel_tool_calls must be"),
     ]:
         with pytest.raises(ValidationError, match=reason):
             smol.create_chat_completion(PARIS, **arguments)  # type: ignore[arg-type]

@@ -111,6 +111,8 @@ def test_wrong_arguments_are_refused_by_name(llm: Llama) -> None:
         ({"logit_bias": {"a": 1}}, "must be token ids"),
         ({"n": 2, "reset_kv_cache": False}, "n must be 1"),
         ({"grammar": "root ::= x"}, "must be a LlamaGrammar"),
+        ({"seed": "x"}, "seed must be"),
+        ({"model": 5}, "model must be"),
     ]:
         with pytest.raises(ValidationError, match=reason):
             llm.create_completion(PROMPT, **arguments)  # type: ignore[arg-type]

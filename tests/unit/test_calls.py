@@ -205,6 +205,9 @@ def test_functions_that_no_schema_can_describe_are_refused() -> None:
         [{"function": {"name": "a b"}}],
         [{"name": "f"}, {"name": "f"}],
         [{"name": "f", "parameters": 1}],
+        [{"name": "f", "parameters": {"enum": {1, 2}}}],
+        [{"name": "f", "parameters": {"const": float("nan")}}],
+        [{"name": "f", "strict": "yes"}],
     ],
 )
 def test_wrong_tools_are_refused(tools: Any) -> None:

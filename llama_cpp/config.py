@@ -274,6 +274,8 @@ class LlamaConfig:
         swa_full: keep whole sequences in the cache of sliding-window layers, so that prefixes can be reused.
         kv_unified: one KV buffer for all sequences instead of one each.
         embeddings: compute embeddings (needed by embed() and create_embedding()).
+        logits_all: keep room for the logits of every token of a batch, which programs that fill batches through ctypes
+            may ask for; log-probabilities and `scores` need no such thing.
         pooling_type: how token embeddings become one: "none", "mean", "cls", "last", "rank"; None: the model's own.
         attention_type: "causal" or "non-causal"; None: the model's own.
         rope_scaling_type: "none", "linear", "yarn", "longrope"; None: the model's own.
@@ -315,6 +317,7 @@ class LlamaConfig:
     swa_full: bool = True
     kv_unified: bool = False
     embeddings: bool = False
+    logits_all: bool = False
     pooling_type: int | str | None = None
     attention_type: int | str | None = None
     rope_scaling_type: int | str | None = None

@@ -36,7 +36,6 @@ class InstanceOptions:
         lora_path, lora_scale: an adapter to load.
         last_n_tokens_size: tokens that the repetition penalties look at; None is what the sampling says.
         draft_tokens: tokens to guess by prompt lookup where a request does not say; None is no guessing.
-        logits_all: whether `eval_logits` has a row for each token.
         spm_infill: put the suffix before the prefix where gaps are filled.
         numa: whether, or how (an `enum ggml_numa_strategy`), to spread threads over NUMA nodes; for the process.
         n_ctx_from_model: whether the context is as large as the model was trained for.
@@ -48,7 +47,6 @@ class InstanceOptions:
     lora_scale: float = 1.0
     last_n_tokens_size: int | None = None
     draft_tokens: int | None = None
-    logits_all: bool = False
     spm_infill: bool = False
     numa: bool | int = False
     n_ctx_from_model: bool = False

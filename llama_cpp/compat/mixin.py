@@ -305,7 +305,7 @@ class CompatMixin:
         self._require_open()
         if not self._sequence():
             return deque(maxlen=1)
-        if not self._options.logits_all:
+        if not self._config.logits_all:
             return deque([self._last_logits().tolist()], maxlen=1)
         return deque(self._all_logits().tolist(), maxlen=self.n_ctx())
 

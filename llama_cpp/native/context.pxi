@@ -36,7 +36,8 @@ cdef int fill_context_params(object config, llama_context_params * params) excep
     params.n_batch = n_batch
     params.n_ubatch = n_ubatch
     params.n_seq_max = config.n_seq_max
-    params.n_outputs_max = 0 if config.embeddings else min(n_batch, max(config.n_seq_max, MIN_OUTPUTS))
+    all_rows = config.embeddings or config.logits_all
+    params.n_outputs_max = 0 if all_rows else min(n_batch, max(config.n_seq_max, MIN_OUTPUTS))
     params.n_threads = n_threads
     params.n_threads_batch = n_threads_batch
     params.rope_scaling_type = <llama_rope_scaling_type> <int> config.enum("rope_scaling_type")

@@ -298,3 +298,20 @@ def test_logger_comes_back(
         load(make_tiny(metadata={"general.architecture": "nonsense"}))
     assert lines == []
     assert "nonsense" in caplog.text
+
+
+def test_every_token_of_a_batch_may_have_logits(tiny_path: Path) -> None:
+    ids = [5 + index % 90 for index in range(200)]
+    with load(tiny_path, logits_all=True) as llm:
+        batch = lowlevel.llama_batch_init(256, 0, 1)
+        for index, token in enumerate(ids):
+            batch.token[index], batch.pos[index], batch.logits[index] = token, index, 1
+            batch.n_seq_id[index], batch.seq_id[index][0] = 1, 0
+        batch.n_tokens = len(ids)
+        assert lowlevel.llama_decode(llm.ctx, batch) == 0
+        pointer = lowlevel.llama_get_logits(llm.ctx)
+        rows = np.array(np.ctypeslib.as_array(pointer, shape=(len(ids), llm.n_vocab())))
+        lowlevel.llama_batch_free(batch)
+        lowlevel.llama_memory_clear(lowlevel.llama_get_memory(llm.ctx), True)
+        llm.eval(ids)
+        assert np.allclose(rows, llm.scores, atol=0.1)

@@ -57,6 +57,13 @@ AT_THE_TOP = """
     LogitsProcessorList StoppingCriteria StoppingCriteriaList llama_supports_gpu_offload llama_log_set
     llama_log_callback llama_vocab_p LLAMA_TOKEN_ATTR_CONTROL
 """
+MEMBERS = """
+    close create_chat_completion create_chat_completion_openai_v1 create_completion create_embedding ctx detokenize
+    embed eval eval_logits eval_tokens from_pretrained generate load_state logits_to_logprobs longest_token_prefix model n_ctx
+    n_embd n_vocab pooling_type reset sample save_state set_cache set_seed token_bos token_eos token_nl tokenize
+    tokenizer _input_ids _scores input_ids scores n_tokens context_params model_params n_batch n_threads n_threads_batch verbose
+    model_path metadata chat_format spm_infill last_n_tokens_size tokenizer_ __call__ __reduce__
+"""
 CONVERSATION = [
     {"role": "system", "content": "SYSTEM"},
     {"role": "user", "content": "ONE"},
@@ -89,6 +96,10 @@ def test_modules_have_what_programs_import(module: str) -> None:
 @pytest.mark.parametrize("name", AT_THE_TOP.split())
 def test_names_are_there_at_the_top(name: str) -> None:
     assert getattr(llama_cpp, name) is not None
+
+
+def test_instances_have_what_those_of_llama_cpp_python_have() -> None:
+    assert [name for name in MEMBERS.split() if not hasattr(llama_cpp.Llama, name)] == []
 
 
 def test_names_that_are_nowhere_are_attribute_errors() -> None:

@@ -33,7 +33,7 @@ CONFIG_VALUES: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(
         (
             "use_mmap", "use_mlock", "check_tensors", "use_extra_bufts", "vocab_only", "offload_kqv", "op_offload",
-            "swa_full", "kv_unified", "embeddings", "add_bos", "parse_special", "verbose",
+            "swa_full", "kv_unified", "embeddings", "logits_all", "add_bos", "parse_special", "verbose",
         ),
         NOT_A_BOOL,
     ),
@@ -149,6 +149,7 @@ def test_defaults() -> None:
         "swa_full": True,
         "kv_unified": False,
         "embeddings": False,
+        "logits_all": False,
         "pooling_type": None,
         "attention_type": None,
         "rope_scaling_type": None,

@@ -58,11 +58,12 @@ AT_THE_TOP = """
     llama_log_callback llama_vocab_p LLAMA_TOKEN_ATTR_CONTROL
 """
 MEMBERS = """
-    close create_chat_completion create_chat_completion_openai_v1 create_completion create_embedding ctx detokenize
-    embed eval eval_logits eval_tokens from_pretrained generate load_state logits_to_logprobs longest_token_prefix model n_ctx
-    n_embd n_vocab pooling_type reset sample save_state set_cache set_seed token_bos token_eos token_nl tokenize
-    tokenizer _input_ids _scores input_ids scores n_tokens context_params model_params n_batch n_threads n_threads_batch verbose
-    model_path metadata chat_format spm_infill last_n_tokens_size tokenizer_ __call__ __reduce__
+    close create_chat_completion create_chat_completion_openai_v1 create_completion create_embedding ctx
+    detokenize embed eval eval_logits eval_tokens from_pretrained generate load_state logits_to_logprobs
+    longest_token_prefix model n_ctx n_embd n_vocab pooling_type reset sample save_state set_cache set_seed
+    token_bos token_eos token_nl tokenize tokenizer _input_ids _scores input_ids scores n_tokens
+    context_params model_params n_batch n_threads n_threads_batch verbose model_path metadata chat_format
+    spm_infill last_n_tokens_size tokenizer_ __call__ __reduce__
 """
 CONVERSATION = [
     {"role": "system", "content": "SYSTEM"},

@@ -32,10 +32,12 @@ def new_matcher(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
         make()
     else:
         with _stack_lock:
-            before = threading.stack_size(STACK)
             thread = threading.Thread(target=make)
-            thread.start()
-            threading.stack_size(before)
+            before = threading.stack_size(STACK)
+            try:
+                thread.start()
+            finally:
+                threading.stack_size(before)
         thread.join()
     return made[0]
 

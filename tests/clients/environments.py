@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,13 @@ def environment(client: Client, wheel: Path) -> Path:
         made_for.write_text(wanted)
     assert not list(folder.rglob("llama_cpp_python-*.dist-info")), "llama-cpp-python came along, over this package"
     return python
+
+
+def test_the_documented_versions_are_those_that_run() -> None:
+    documented = re.findall(r"^\| (\S+) \| ([\d.]+) \|", (ROOT / "docs" / "migration.md").read_text(), re.MULTILINE)
+    requirements = [line for client in CLIENTS for line in client.install + client.install_without_dependencies]
+    assert len(documented) == len(CLIENTS) - 2  # less llama-cpp-python's own examples
+    assert {f"{package}=={version}" for package, version in documented} <= set(requirements)
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)

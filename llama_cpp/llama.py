@@ -2230,7 +2230,9 @@ class Llama(CompatMixin):
 
 
 def __getattr__(name: str) -> Any:
-    # Names that llama-cpp-python has in this module.
+    # Names that llama-cpp-python has in this module; the import system asks for others.
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .compat import lazy
 
     return lazy.find(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
@@ -124,5 +123,7 @@ def warn(message: str) -> None:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
+    import difflib
+
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

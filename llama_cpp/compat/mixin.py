@@ -12,7 +12,6 @@ from ..config import LlamaConfig, SamplingParams, check_int, check_seed
 from ..engine import Engine, Request, draw_seed
 from ..errors import ValidationError
 from .caches import common_prefix
-from .callbacks import as_processors, stopping_processor
 from .keywords import InstanceOptions, warn
 from .tokens import ByteToken, TokenCount, byte_tokens, holds_byte_tokens
 
@@ -218,6 +217,7 @@ class CompatMixin:
     ) -> _core.Sampler:
         import numpy as np
 
+        from .callbacks import as_processors
         from .stepping import StepSampling, make_sampler
 
         check_seed("seed", seed)
@@ -446,6 +446,8 @@ class CompatMixin:
             del left["tool_choice"]  # as langchain says that it has none
         criteria = left.pop("stopping_criteria", None)
         if criteria is not None and (callable(criteria) or len(criteria)):
+            from .callbacks import as_processors, stopping_processor
+
             stop = stopping_processor(criteria, self.token_eos())
             left["logits_processor"] = [*as_processors(left.get("logits_processor")), stop]
         return left

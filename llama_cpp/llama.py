@@ -352,7 +352,7 @@ class Llama(CompatMixin):
         """Pickle the path and the configuration, of which another process makes an instance of its own."""
         draft = None if self._draft_model is None else self._draft_model.path
         loras = [(adapter.path, adapter.scale) for adapter in self._loras]
-        options = dataclasses.replace(self._options, chat_handler=self.chat_handler, lora_path=None)
+        options = self._options._replace(chat_handler=self.chat_handler, lora_path=None)
         return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
 
     @property

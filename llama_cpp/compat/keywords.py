@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 from ..config import DEFAULT_N_BATCH, INT32_MAX, LlamaConfig, check_float, check_int
 from ..errors import LlamaWarning, ValidationError
@@ -25,8 +25,7 @@ _NONE_IS_DEFAULT = (
 _CONFIG_FIELDS = frozenset(field.name for field in fields(LlamaConfig))
 
 
-@dataclass(frozen=True)
-class InstanceOptions:
+class InstanceOptions(NamedTuple):
     """What the constructor is told beyond the configuration; each is an argument of llama-cpp-python's `Llama`.
 
     Attributes:
@@ -51,7 +50,7 @@ class InstanceOptions:
     n_ctx_from_model: bool = False
 
 
-_OWN = frozenset(field.name for field in fields(InstanceOptions)) - {"draft_tokens", "n_ctx_from_model"}
+_OWN = frozenset(InstanceOptions._fields) - {"draft_tokens", "n_ctx_from_model"}
 # In the peer they say what this package does anyway, or has no use for.
 _WITHOUT_EFFECT = {
     "lora_base": "adapters are applied to the model itself",

@@ -19,6 +19,9 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+# From Python 3.12 on, one module serves all versions that follow, except the free-threaded ones.
+LIMITED_API = sys.version_info >= (3, 12) and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
 
 class BuildCore(build_ext):
     """Build the one extension with Cython and CMake, in a folder that is kept, so that the next build is short."""
@@ -59,7 +62,7 @@ def _configure(cmake: str, folder: Path, core_cpp: Path) -> None:
     cmake_args = shlex.split(os.environ.get("CMAKE_ARGS", ""))
     command = [cmake, "-S", ".", "-B", str(folder), "-G", "Ninja"]
     command += ["-DCMAKE_MAKE_PROGRAM=" + _build_tool("ninja", "BIN_DIR"), f"-DPython3_EXECUTABLE={sys.executable}"]
-    command += [f"-DCORE_CPP={core_cpp}", *cmake_args]
+    command += [f"-DCORE_CPP={core_cpp}", f"-DLIMITED_API={'3.12' if LIMITED_API else ''}", *cmake_args]
 
     variables = ("CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS", "CMAKE_BUILD_TYPE")
     settings = "\n".join([os.getcwd(), sysconfig.get_config_var("EXT_SUFFIX"), *cmake_args])
@@ -93,6 +96,9 @@ def _build_tool(name: str, bin_dir: str) -> str:
 # Before setup(), because the list of the sdist's files and the licences are made from these sources. An sdist has them.
 runpy.run_path("vendor/fetch.py")["ensure_sources"]()
 setup(
-    ext_modules=[Extension("llama_cpp._core", ["llama_cpp/_core.pyx"], language="c++")],
+    ext_modules=[
+        Extension("llama_cpp._core", ["llama_cpp/_core.pyx"], language="c++", py_limited_api=LIMITED_API),
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp312"}} if LIMITED_API else {},
     cmdclass={"build_ext": BuildCore},
 )

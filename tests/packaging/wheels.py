@@ -184,11 +184,10 @@ def test_the_best_library_for_this_cpu_is_loaded(wheel: Wheel) -> None:
     assert wheel.run("-c", script).strip() == str({cpu["variant"]})
 
 
+@pytest.mark.parametrize("wheel", [RUNNING], indirect=True)  # the one that has the tests' requirements
 @pytest.mark.parametrize("tests", ["native/test_errors.py", "clients/test_lowlevel.py"])
 def test_what_depends_on_the_linking_works(wheel: Wheel, tests: str, tmp_path: Path) -> None:
     """Assertions as exceptions, and llama.h through ctypes; with the wheel's package beside copies of the tests."""
-    if wheel.python.resolve() != Path(sys.executable).resolve():
-        pytest.skip("the tests' requirements are installed for the running Python alone")
     shutil.copytree(ROOT / "tests", tmp_path / "tests")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "vendor").symlink_to(ROOT / "vendor")

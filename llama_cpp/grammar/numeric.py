@@ -113,6 +113,16 @@ class Multiple(Leaf):
         quotient = value / self.divisor
         return math.isfinite(quotient) and quotient == int(quotient)
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether the divisor is a half, a quarter, an eighth or a sixteenth, by which floats are divided exactly."""
+        return self.divisor in (0.5, 0.25, 0.125, 0.0625)
+
+    def terminal(self) -> str:
+        """Return the terminal of the decimals that are multiples of a binary divisor: some fractions end them."""
+        tails = [f"{self.divisor * factor}"[2:] for factor in range(1, round(1 / self.divisor))]
+        return rf"/-?[0-9]+(?:\.(?:0+|(?:{'|'.join(tails)})0*))?/"
+
 
 @dataclass(frozen=True)
 class Numbers(Leaf):
@@ -203,10 +213,11 @@ def alternatives_of(term: Term) -> list[str]:
     values = listed(term)
     if values is not None:
         return [Numbers(values).terminal()] if values else []
-    multiples = [leaf for leaf in term if isinstance(leaf, Multiple)]
+    multiples = [leaf for leaf in term if isinstance(leaf, Multiple) and not leaf.is_binary]
     if multiples:
         return [_integer_multiples(term, multiples)]
-    negated = [leaf.leaf for leaf in term if isinstance(leaf, Not) and isinstance(leaf.leaf, Multiple)]
+    negated = [leaf.leaf for leaf in term if isinstance(leaf, Not)]
+    negated = [leaf for leaf in negated if isinstance(leaf, Multiple) and not leaf.is_binary]
     if negated:
         raise Unsupported(negated[0], "the numbers that are no multiple can't be told from their digits")
     if not term:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import shlex
 from pathlib import Path
 
+import griffe
 import pytest
 
 import llama_cpp
@@ -48,3 +50,13 @@ def test_the_reference_has_every_public_name() -> None:
     names |= {f"llama_cpp.Llama.{name}" for name in vars(llama_cpp.Llama) if not name.startswith("_")}
     assert names - shown == set()
     assert {"llama_cpp.errors", f"llama_cpp.unified.{UnifiedLLM.__name__}"} <= shown
+
+
+def test_the_reference_tells_of_every_setting() -> None:
+    """As mkdocstrings reads the sources, with the extension that mkdocs.yml names."""
+    extensions = griffe.load_extensions(str(ROOT / "docs" / "grouped_names.py"))
+    package = griffe.load("llama_cpp", search_paths=[ROOT], extensions=extensions, allow_inspection=False)
+    for settings in (llama_cpp.LlamaConfig, llama_cpp.SamplingParams):
+        sections = package[f"config.{settings.__name__}"].docstring.parse("google")
+        (attributes,) = (section.value for section in sections if section.kind.value == "attributes")
+        assert [attribute.name for attribute in attributes] == [field.name for field in dataclasses.fields(settings)]

@@ -30,4 +30,4 @@ def test_code_runs_as_it_stands(
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
     monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        exec(compile(block, page.name, "exec"), {"__name__": "__main__"})
+        exec(compile(block, page.name, "exec", dont_inherit=True), {"__name__": "__main__"})

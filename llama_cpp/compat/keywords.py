@@ -124,5 +124,5 @@ def warn(message: str) -> None:
 def _nearest(name: str, known: Collection[str]) -> str:
     import difflib
 
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -15,7 +15,7 @@ from typing import Any, cast
 from .chat.call_grammar import call_grammar
 from .chat.parser import StreamParser, parse
 from .chat.syntax import GENERIC_CALLS, Syntax
-from .completions import chat_logprobs, new_id, usage_of
+from .completions import chat_logprobs, logprobs_after, logprobs_of, new_id, usage_of
 from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
@@ -29,6 +29,7 @@ from .types import (
     ChatLogprobs,
     ChatMessage,
     GenerationResult,
+    TokenLogprob,
 )
 
 logger = logging.getLogger("llama_cpp")
@@ -137,6 +138,8 @@ class ChunkReader:
         self._parser = None if call.plain else StreamParser(call.syntax, call.tools)
         self._has_calls = False
         self._ids: dict[int, str] = {}
+        self._pending: list[TokenLogprob] = []  # log-probabilities of text that the parser holds back
+        self._n_scored = 0
 
     def first(self) -> ChatCompletionChunk:
         """Make the piece that says who speaks."""
@@ -144,13 +147,24 @@ class ChunkReader:
 
     def read(self, text: str) -> list[ChatCompletionChunk]:
         """Make pieces of new text; there may be none, as long as it could be the beginning of a call."""
-        return self._chunks([{"content": text}] if self._parser is None else self._parser.feed(text))
+        logprobs = chat_logprobs(logprobs_of(text), self._call.n_top_logprobs or 0)
+        if logprobs is not None and logprobs["content"]:
+            self._pending += logprobs["content"]
+            self._n_scored += len(logprobs["content"])
+        chunks = self._chunks([{"content": text}] if self._parser is None else self._parser.feed(text))
+        if chunks and self._pending:
+            chunks[0]["choices"][0]["logprobs"] = ChatLogprobs(content=self._pending, refusal=None)
+            self._pending = []
+        return chunks
 
     def last(self, result: GenerationResult) -> list[ChatCompletionChunk]:
         """Make the pieces that end the answer."""
         chunks = [] if self._parser is None else self._chunks(self._parser.finish())
         called = self._has_calls and result.finish_reason == "stop"
-        logprobs = chat_logprobs(result.logprobs, self._call.n_top_logprobs or 0)
+        rest = logprobs_after(result.logprobs, self._n_scored)
+        logprobs = chat_logprobs(rest, self._call.n_top_logprobs or 0)
+        if logprobs is not None and logprobs["content"] is not None:
+            logprobs["content"][:0] = self._pending
         chunk = self._chunk({}, "tool_calls" if called else result.finish_reason, logprobs)
         if result.matches_grammar is not None:
             chunk["choices"][0]["matches_grammar"] = result.matches_grammar

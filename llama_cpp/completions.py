@@ -17,6 +17,7 @@ from .types import (
     CompletionLogprobs,
     CompletionUsage,
     GenerationResult,
+    ScoredText,
     TokenLogprob,
     TopLogprob,
 )
@@ -105,6 +106,23 @@ def text_choice(
 ) -> CompletionChoice:
     """Make one of a completion's texts."""
     return CompletionChoice(text=text, index=index, logprobs=logprobs, finish_reason=finish_reason)
+
+
+def logprobs_of(text: str) -> CompletionLogprobs | None:
+    """Return the log-probabilities that come with a piece of a stream."""
+    return text.logprobs if isinstance(text, ScoredText) else None
+
+
+def logprobs_after(logprobs: CompletionLogprobs | None, n_tokens: int) -> CompletionLogprobs | None:
+    """Leave out the log-probabilities of the first tokens, which came with earlier pieces of a stream."""
+    if logprobs is None:
+        return None
+    return CompletionLogprobs(
+        tokens=logprobs["tokens"][n_tokens:],
+        token_logprobs=logprobs["token_logprobs"][n_tokens:],
+        top_logprobs=logprobs["top_logprobs"][n_tokens:],
+        text_offset=logprobs["text_offset"][n_tokens:],
+    )
 
 
 def chat_logprobs(logprobs: CompletionLogprobs | None, n_top: int) -> ChatLogprobs | None:

@@ -33,7 +33,7 @@ from .errors import (
     ValidationError,
 )
 from .grammar.constraint import Constraint, Vocabulary
-from .types import ChatMessage, CompletionLogprobs, GenerationResult, Timings, Usage
+from .types import ChatMessage, CompletionLogprobs, GenerationResult, ScoredText, Timings, Usage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -116,6 +116,18 @@ class Request:
     read: Callable[[str], ChatMessage] | None = None
 
 
+class _Spelling:
+    """Counts the characters of tokens, whose bytes need not be whole ones."""
+
+    def __init__(self, offset: int = 0) -> None:
+        self.offset = offset
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def add(self, piece: bytes) -> None:
+        """Count those that a token completes."""
+        self.offset += len(self._decoder.decode(piece))
+
+
 def _note(done: deque[int], index: int, generation: Generation) -> None:
     if generation.done:
         done.append(index)
@@ -188,6 +200,8 @@ class Generation:
         self._slot: int | None = None
         self._n_truncated = 0  # tokens of the prompt that were left out
         self._pieces: deque[str] = deque()
+        self._n_scored = 0  # tokens whose log-probabilities came with the pieces
+        self._spelling = _Spelling()
         self._outcome: dict[str, Any] | None = None
         self._error: LlamaError | None = None
         self._abandoned = False
@@ -508,7 +522,7 @@ class Engine:
             if generation is not None and generation.request.stream:
                 text = self._loop.read(slot)
                 if text:
-                    generation._pieces.append(text)
+                    generation._pieces.append(self._scored(generation, slot, text))
                     generation.tell()
             if failure is not None or self._loop.ended(slot) or self._loop.free(slot):
                 self._finish(slot, generation, failure)
@@ -517,6 +531,19 @@ class Engine:
                 waiting = self._queue.popleft()()
                 if waiting is not None:
                     self._fail(waiting, CancelledError("the Llama was closed before this generation began"))
+
+    def _scored(self, generation: Generation, slot: int, text: str) -> str:
+        """Add the log-probabilities of its tokens to new text; those of an echoed prompt come with the last ones."""
+        request = generation.request
+        if request.logprobs is None or request.head is not None:
+            return text
+        scores = self._loop.scores(slot, generation._n_scored)
+        generation._n_scored += len(scores["token_ids"])
+        scored = ScoredText(text)
+        scored.logprobs = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        spelling = generation._spelling
+        self._add_logprobs(scored.logprobs, request, scores, scores["token_ids"], scores["logprobs"], 0, spelling)
+        return scored
 
     def _finish(self, slot: int, generation: Generation | None, failure: LlamaError | None = None) -> None:
         """Free a slot and give its generation, if somebody still wants it, its outcome."""
@@ -819,12 +846,12 @@ class Engine:
         if request.head is not None:
             scored.insert(0, None)  # nothing predicts the first token of a sequence
             begin, row = outcome["n_prompt"] - len(request.tokens), outcome["n_prompt"] - 1
-            self._add_logprobs(shape, request, outcome, request.tokens, scored[begin:], begin - 1, 0)
+            self._add_logprobs(shape, request, outcome, request.tokens, scored[begin:], begin - 1, _Spelling())
             # A tokenizer may put a space before a text, which the text itself does not have.
             shift = int(shape["tokens"][0].startswith(" ") and not head.startswith(" ")) if shape["tokens"] else 0
             shape["text_offset"] = [min(max(offset - shift, 0), len(head)) for offset in shape["text_offset"]]
             scored = scored[outcome["n_prompt"] :]
-        self._add_logprobs(shape, request, outcome, outcome["token_ids"], scored, row, len(head))
+        self._add_logprobs(shape, request, outcome, outcome["token_ids"], scored, row, _Spelling(len(head)))
         if outcome["stopped_by_text"]:
             end = len(head) + len(outcome["text"])
             n_kept = sum(offset < end for offset in shape["text_offset"])
@@ -840,17 +867,16 @@ class Engine:
         token_ids: Sequence[int],
         scored: Sequence[float | None],
         row: int,
-        offset: int,
+        spelling: _Spelling,
     ) -> None:
-        """Append tokens to a shape; the first one's alternatives are in that row, its text begins at that offset."""
+        """Append tokens to a shape; the first one's alternatives are in that row."""
         n_top = request.logprobs or 0
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         for index, (token, value) in enumerate(zip(token_ids, scored, strict=False)):
             text = self.piece(token)
             shape["tokens"].append(text)
             shape["token_logprobs"].append(value)
-            shape["text_offset"].append(offset)
-            offset += len(decoder.decode(self._vocab.piece(token, False)))
+            shape["text_offset"].append(spelling.offset)
+            spelling.add(self._vocab.piece(token, False))
             if value is None:
                 shape["top_logprobs"].append(None)
                 continue

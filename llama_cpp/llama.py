@@ -18,7 +18,17 @@ from . import _core, logs
 from .compat.keywords import InstanceOptions, fit_batches, split_keywords
 from .compat.mixin import CompatMixin, is_token_call
 from .compat.tokens import DetokenizedText
-from .completions import completion, includes_usage, new_id, sampling_of, split_options, text_choice, usage_of
+from .completions import (
+    completion,
+    includes_usage,
+    logprobs_after,
+    logprobs_of,
+    new_id,
+    sampling_of,
+    split_options,
+    text_choice,
+    usage_of,
+)
 from .config import (
     INT32_MAX,
     POOLING_TYPES,
@@ -817,11 +827,15 @@ class Llama(CompatMixin):
         return completion(new_id("cmpl"), self.model_path, [choice], usage)
 
     def _logprob_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
-        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in the last one."""
+        """Give text in chunks, with the log-probabilities of the tokens that it is made of."""
         chunk = completion(new_id("cmpl"), self.model_path, [])
+        n_scored = 0
         for text in _prefixed(head, generation):
-            yield {**chunk, "choices": [text_choice(text)]}
+            logprobs = logprobs_of(text)
+            n_scored += len(logprobs["tokens"]) if logprobs else 0
+            yield {**chunk, "choices": [text_choice(text, 0, logprobs)]}
         last = self._as_completion("", generation.result())
+        last["choices"][0]["logprobs"] = logprobs_after(last["choices"][0]["logprobs"], n_scored)
         yield {**chunk, "choices": last["choices"], "usage": last["usage"]}
 
     # -- probabilities -------------------------------------------------------------------------------------------------
@@ -1610,19 +1624,22 @@ class Llama(CompatMixin):
         model: str,
         n_prompt: int | None,
     ) -> Iterator[Completion]:
-        """Give text in chunks, and the log-probabilities, which a stop text may still cut, in a choice's last one."""
+        """Give text in chunks, with the log-probabilities of the tokens that it is made of."""
         chunk = completion(new_id("cmpl"), model, [])
         results: list[GenerationResult] = []
+        n_scored = [0] * len(heads)
         with contextlib.closing(events):
             for index, head in enumerate(heads):
                 if head:
                     yield {**chunk, "choices": [text_choice(head, index)]}
             for index, event in events:
                 if isinstance(event, str):
-                    yield {**chunk, "choices": [text_choice(event, index)]}
+                    logprobs = logprobs_of(event)
+                    n_scored[index] += len(logprobs["tokens"]) if logprobs else 0
+                    yield {**chunk, "choices": [text_choice(event, index, logprobs)]}
                     continue
                 results.append(event)
-                logprobs = event.logprobs if with_logprobs else None
+                logprobs = logprobs_after(event.logprobs, n_scored[index])
                 yield {**chunk, "choices": [text_choice("", index, logprobs, event.finish_reason)]}
         if n_prompt is not None:
             yield {**chunk, "usage": usage_of(results, n_prompt)}

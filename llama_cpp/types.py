@@ -21,6 +21,12 @@ class CompletionLogprobs(TypedDict):
     text_offset: list[int]
 
 
+class ScoredText(str):
+    """A piece of a streamed text, with the log-probabilities of its tokens."""
+
+    logprobs: CompletionLogprobs
+
+
 class CompletionUsage(TypedDict):
     """Counts of tokens."""
 

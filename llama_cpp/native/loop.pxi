@@ -987,6 +987,23 @@ cdef class DecodeLoop:
         slot.n_read = slot.n_safe
         return PyUnicode_DecodeUTF8(slot.text.data() + start, slot.n_safe - start, b"replace")
 
+    def scores(self, int index, size_t start) -> dict[str, object]:
+        """Return log-probabilities of the generated tokens from one on, as far as `read` has returned their text.
+
+        Returns:
+            token_ids, logprobs, top_ids, top_logprobs: of these tokens, as `release` has them.
+        """
+        cdef Slot * slot = self.slot(index)
+        cdef size_t end = start, n_top = max(slot.n_top, 0), before = slot.n_prompt - slot.score_from
+        while end < min(slot.ends.size(), slot.logprobs.size() - before) and slot.ends[end] <= slot.n_read:
+            end += 1
+        return {
+            "token_ids": [slot.generated[i] for i in range(start, end)],
+            "logprobs": [slot.logprobs[i] for i in range(before + start, before + end)],
+            "top_ids": [slot.top_ids[i] for i in range(n_top * (before + start), n_top * (before + end))],
+            "top_logprobs": [slot.top_logprobs[i] for i in range(n_top * (before + start), n_top * (before + end))],
+        }
+
     def free(self, int index) -> bool:
         """Tell whether a slot can be started."""
         return self.slot(index).phase == FREE

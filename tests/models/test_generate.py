@@ -180,12 +180,15 @@ def test_log_probabilities_are_those_of_the_model(llm: Llama, tiny_path: Path) -
     model.close()
 
 
-def test_streamed_log_probabilities_come_last(llm: Llama) -> None:
+def test_streamed_log_probabilities_come_with_their_text(llm: Llama) -> None:
     *texts, last = llm.generate("a", 6, GREEDY, logprobs=1, stream=True)
     assert "".join(chunk["choices"][0]["text"] for chunk in texts) == llm.generate("a", 6, GREEDY)
     assert len({chunk["id"] for chunk in [*texts, last]}) == 1
     whole = llm.generate("a", 6, GREEDY, logprobs=1)
-    assert last["choices"][0]["logprobs"] == whole["choices"][0]["logprobs"]
+    values = whole["choices"][0]["logprobs"]
+    pieces = [chunk["choices"][0]["logprobs"] for chunk in [*texts, last]]
+    assert {key: [value for piece in pieces for value in piece[key]] for key in values} == values
+    assert len(pieces[0]["tokens"]) == 1
     assert last["choices"][0]["finish_reason"] == "length"
 
 

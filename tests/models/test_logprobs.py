@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from openai.types.chat import ChatCompletionChunk
 
 from llama_cpp import Llama, LlamaConfig, SamplingParams, _core
 from tests import tiny
@@ -190,7 +191,7 @@ def test_tokens_behind_a_stop_text_are_left_out(
         completion = llm.generate("go", stop=stop, logprobs=1, stream=stream)
         chunks = list(completion) if stream else [completion]  # type: ignore[arg-type]
         assert "".join(choice_of(chunk)["text"] for chunk in chunks) == text
-        logprobs = choice_of(chunks[-1])["logprobs"]
+        logprobs = joined(chunks)
         assert logprobs["tokens"] == ["The", " quick", " brown", " fox", "."][:n_tokens]
         assert {len(values) for values in logprobs.values()} == {n_tokens}
         assert choice_of(chunks[-1])["finish_reason"] == "stop"
@@ -205,16 +206,45 @@ def test_a_certain_token_has_probability_one(speaker: Callable[[list[str | bytes
         assert sorted(top.values())[0] == pytest.approx(-50.0, abs=0.1)  # all other logits are 50 below
 
 
-def test_streams_end_with_them(llm: Llama) -> None:
+def joined(chunks: Sequence[object]) -> dict[str, list[object]]:
+    """Put the log-probabilities of a stream's chunks together."""
+    shapes = [choice_of(chunk)["logprobs"] for chunk in chunks if choice_of(chunk)["logprobs"] is not None]
+    return {key: [value for shape in shapes for value in shape[key]] for key in shapes[0]}
+
+
+def test_streams_bring_them_with_their_text(llm: Llama) -> None:
     for echo in (False, True):
         whole = llm.generate("hello", 12, SAMPLED, seed=4, logprobs=2, echo=echo)
         *texts, last = llm.generate("hello", 12, SAMPLED, seed=4, logprobs=2, echo=echo, stream=True)
         assert "".join(choice_of(chunk)["text"] for chunk in [*texts, last]) == choice_of(whole)["text"]
-        assert all(choice_of(chunk)["logprobs"] is None for chunk in texts)
+        assert all((choice_of(chunk)["logprobs"] is None) == echo for chunk in texts)
         assert all(choice_of(chunk)["finish_reason"] is None for chunk in texts)
-        assert choice_of(last)["logprobs"] == choice_of(whole)["logprobs"]
+        assert joined([*texts, last]) == choice_of(whole)["logprobs"]
         assert last["usage"] == whole["usage"]  # type: ignore[index,call-overload]
         assert len(texts) > 3
+        if not echo:
+            for chunk in texts:
+                assert "".join(choice_of(chunk)["logprobs"]["tokens"]) == choice_of(chunk)["text"]
+
+
+def test_streamed_completions_and_chats_bring_them_piece_by_piece(smollm2_path: Path) -> None:
+    with Llama(smollm2_path, n_ctx=512, n_threads=1, verbose=False) as llm:
+        arguments: dict[str, Any] = {"max_tokens": 12, "sampling": GREEDY, "stop": ["France is"]}
+        whole = llm.create_completion("The capital of", logprobs=2, **arguments)
+        chunks = list(llm.create_completion("The capital of", logprobs=2, stream=True, **arguments))
+        assert joined(chunks) == choice_of(whole)["logprobs"]
+        assert sum(choice_of(chunk)["logprobs"] is not None for chunk in chunks) > 1
+        messages = [{"role": "user", "content": "Say 1, 2, 3, 4, 5."}]
+        scored: dict[str, Any] = {"max_tokens": 12, "temperature": 0, "logprobs": True, "top_logprobs": 2}
+        for tools in ([], [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]):
+            answer: Any = llm.create_chat_completion(messages, tools=tools, **scored)
+            pieces: Any = list(llm.create_chat_completion(messages, tools=tools, stream=True, **scored))
+            said = [piece["choices"][0]["logprobs"] for piece in pieces if piece["choices"][0]["logprobs"]]
+            content = [token for logprobs in said for token in logprobs["content"]]
+            assert content == answer["choices"][0]["logprobs"]["content"]
+            assert len(said) > 1
+            for piece in pieces:
+                ChatCompletionChunk.model_validate(piece)
 
 
 def test_an_appended_prompt_is_reported_without_what_came_before(llm: Llama) -> None:

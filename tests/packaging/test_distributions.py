@@ -48,7 +48,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("venv")
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "install", "--no-deps", wheel, **OFFLINE)
+    run(python, "-I", "-m", "pip", "install", "--no-deps", wheel, **OFFLINE)
     return python
 
 

@@ -616,7 +616,7 @@ class _KeySyntax:
         self.separator = calls.parameter_separator
         self.breaks_line = calls.key_suffix.endswith("\n")
         self._text_kind = ""
-        suffix = calls.key_suffix.strip()
+        suffix = calls.key_suffix.strip().replace("><", "> <")  # models break lines between tags
         pattern = _loose(suffix).pattern
         attribute = re.fullmatch(r'(.*")(\w+)(".*?)', suffix, re.DOTALL) if calls.number_key_suffix else None
         if attribute is not None:  # it says what the value is

@@ -101,9 +101,16 @@ llama_log_set(log_callback, NULL)
 ggml_set_abort_callback(throw_assertion)
 
 
+cdef int load_backends(bytes folder) except -1:
+    cdef const char * path = folder
+    with nogil:
+        ggml_backend_load_all_from_path(path)
+    return 0
+
+
 # Now, so that programs which call llama.h through ctypes find them too.
 if DYNAMIC_BACKENDS:
-    ggml_backend_load_all_from_path(os.fsencode(os.path.dirname(__file__)))
+    load_backends(os.fsencode(os.path.dirname(__file__)))
 
 
 cdef int ensure_backend() except -1:
@@ -112,7 +119,7 @@ cdef int ensure_backend() except -1:
         if ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) == NULL:
             raise LlamaError(
                 f"none of the libraries for CPUs in {os.path.dirname(__file__)!r} could be loaded; reinstall "
-                "llama-cpp-cython, or build it for this machine: pip install --no-binary llama-cpp-cython llama-cpp-cython"
+                "llama-cpp-cython, or build it for this machine with pip install --no-binary :all: llama-cpp-cython"
             )
         with nogil:
             llama_backend_init()

@@ -217,6 +217,11 @@ NOOP = ("", "", ["noop"], [{}])
         (LLAMA, '{"answer": 1}', ('{"answer": 1}', "", [], [])),
         (QWEN_CODER, "<tool_call>\n<function=noop>\n</function>\n</tool_call>", NOOP),
         (MISTRAL, '[TOOL_CALLS][{"name": "noop", "arguments": {}}]', NOOP),
+        (
+            "GLM-4.7-Flash",
+            "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+            ("", "", ["get_weather"], [{"days": 3}]),
+        ),
     ],
 )
 def test_what_models_write_otherwise_is_read_too(stem: str, text: str, expected: tuple[Any, ...]) -> None:

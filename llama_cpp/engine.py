@@ -967,23 +967,33 @@ def _affordable_tokens(model: _core.Model, config: LlamaConfig) -> int:
     return available_memory() // 4 // per_token if per_token else 0
 
 
-def batch_config(model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None) -> LlamaConfig:
+def common_prefix(*rows: Sequence[int]) -> int:
+    """Count the tokens that all sequences begin with alike."""
+    columns = enumerate(zip(*rows, strict=False))
+    return next((index for index, column in columns if len(set(column)) > 1), min(map(len, rows)))
+
+
+def batch_config(
+    model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None, n_shared: int = 0
+) -> LlamaConfig:
     """Choose a context for batches: a KV cache for each sequence, since attention looks at the whole of a cache.
 
-    Recurrent models, and batches that want more than a quarter of the memory, have one cache that all sequences share;
-    where it is full, some of them wait.
+    Recurrent models, rows that have most of their tokens in common, and batches that want more than a quarter of the
+    memory, have one cache that all sequences share; where it is full, some of them wait.
 
     Args:
         model: the model.
         config: the instance's own configuration.
         n_tokens: most tokens that a row of the batch is likely to need.
         n_parallel: rows to decode together; None for as many as a quarter of the memory holds, MAX_PARALLEL at most.
+        n_shared: tokens at the beginning of each row that all of them have in common.
     """
     row = min(n_tokens, config.n_ctx // config.n_seq_max)
+    alike = n_shared > row // 2
     row = -(-row // CACHE_UNIT) * CACHE_UNIT
     budget = _affordable_tokens(model, config) or row * MAX_PARALLEL
     wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
-    if model.is_recurrent() or row * wanted > budget:
+    if alike or model.is_recurrent() or row * wanted > budget:
         n_ctx = max(min(row * wanted, budget), config.n_ctx)
         return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
     return dataclasses.replace(config, n_ctx=row * wanted, n_seq_max=wanted, kv_unified=False)

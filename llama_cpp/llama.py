@@ -56,6 +56,7 @@ from .engine import (
     LogitsProcessor,
     Request,
     batch_config,
+    common_prefix,
     draw_seed,
     embedding_config,
     session_config,
@@ -754,9 +755,11 @@ class Llama(CompatMixin):
     def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
         """Return an engine for batches, made anew if the one of the last batch does not fit this one."""
         main = self._require_engine()
-        needs = [self._need(row) for row in first if isinstance(row, Request)]
+        rows = [row for row in first if isinstance(row, Request)]
+        n_tokens = max(map(self._need, rows), default=1)
+        n_shared = common_prefix(*(row.tokens for row in rows)) if len(rows) > 1 and rows[0].share else 0
         with self._batch_lock:
-            config = batch_config(self._model, main.config, max(needs, default=1), n_parallel)
+            config = batch_config(self._model, main.config, n_tokens, n_parallel, n_shared)
             n_ctx_seq = main.context.n_ctx_seq
             if not config.kv_unified:
                 n_ctx_seq = min(n_ctx_seq, config.n_ctx // config.n_seq_max)

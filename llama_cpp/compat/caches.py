@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from ..engine import common_prefix
+
 DEFAULT_CAPACITY = 2 << 30
 
 
@@ -68,11 +70,3 @@ class LlamaDiskCache(BaseLlamaCache):
     def __init__(self, cache_dir: str = "", capacity_bytes: int = DEFAULT_CAPACITY) -> None:
         super().__init__(capacity_bytes)
         self.cache_dir = cache_dir
-
-
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Count the tokens that two sequences begin with alike."""
-    for index, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return index
-    return min(len(one), len(other))

@@ -9,9 +9,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..config import LlamaConfig, SamplingParams, check_int, check_seed
-from ..engine import Engine, Request, draw_seed
+from ..engine import Engine, Request, common_prefix, draw_seed
 from ..errors import ValidationError
-from .caches import common_prefix
 from .keywords import InstanceOptions, warn
 from .tokens import ByteToken, TokenCount, byte_tokens, holds_byte_tokens
 

@@ -114,6 +114,22 @@ def test_a_batch_goes_on_with_rows_that_are_longer_than_those_it_began_with(llm:
         assert batch[index].token_ids[:20] == single.token_ids[: lengths[index]], index
 
 
+def test_rows_have_one_cache_or_each_its_own_by_what_they_have_in_common(llm: Llama) -> None:
+    head, alone = [7 + i % 90 for i in range(100)], [8 + i % 90 for i in range(100)]
+    for rows, kv_unified in [
+        ([[*head, 300 + i] for i in range(20)], True),
+        ([[*head[:40], 300 + i, *alone] for i in range(20)], False),
+        ([[*head, 5], [*head, 6], alone], False),
+        ([head], False),
+    ]:
+        batch = results(llm.generate_batch(rows, max_tokens=4, sampling=GREEDY))
+        assert llm._batch_engine is not None
+        assert llm._batch_engine.context.kv_unified == kv_unified
+        assert [row.token_ids for row in batch] == [llm.generate_result(row, 4, GREEDY).token_ids for row in rows]
+    results(llm.generate_batch([[*head, 5], [*head, 6]], max_tokens=4, share_prefix=False))
+    assert not llm._batch_engine.context.kv_unified
+
+
 def test_a_row_that_fails_is_named_and_leaves_the_others(llm: Llama) -> None:
     rows = [
         "good",

@@ -1330,7 +1330,7 @@ class Llama(CompatMixin):
         name = self._model_name(model)
         if stream:
             events = self._stream_all(requests)  # an argument that is wrong fails here, and not at the first chunk
-            return self._completion_chunks(events, heads, logprobs is not None, name, n_prompt if with_usage else None)
+            return self._completion_chunks(events, heads, name, n_prompt if with_usage else None)
         results = self._run_all(requests)
         usage = usage_of(results, n_prompt)
         if count > n:
@@ -1623,7 +1623,6 @@ class Llama(CompatMixin):
         self,
         events: Generator[tuple[int, str | GenerationResult]],
         heads: list[str],
-        with_logprobs: bool,
         model: str,
         n_prompt: int | None,
     ) -> Iterator[Completion]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import llama_cpp
 from llama_cpp import GenerationResult, Llama, SamplingParams
 
 from .pairs import MaxExcess, MinRatio, Row, Side
@@ -226,10 +227,12 @@ def _import() -> AbstractContextManager[tuple[Side, Side]]:
     """Measure milliseconds from the start of an interpreter to its end."""
     # An installed package is compiled already, and the first start makes this one so.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["PYTHONPATH"] = str(Path(llama_cpp.__file__).parent.parent)
 
     def start(module: str) -> float:
         begin = time.perf_counter()
-        subprocess.run([sys.executable, "-c", f"import {module}"], env=environment, check=True)
+        # Without site, where the hook of an editable install would import half of what we need on both sides.
+        subprocess.run([sys.executable, "-S", "-c", f"import {module}"], env=environment, check=True)
         return 1e3 * (time.perf_counter() - begin)
 
     def side(module: str) -> Side:

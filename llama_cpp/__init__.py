@@ -33,8 +33,8 @@ from .files import quantize, read_metadata
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
 from .lora import LoraAdapter
+from .results import Choice, GenerationResult, TextLogprobs
 from .session import Session
-from .types import Choice, GenerationResult, TextLogprobs
 
 if TYPE_CHECKING:
     from .chat.template import ChatTemplate

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from .logs import logger, set_verbose
+import logging
+
+from .logs import set_verbose
 
 __all__ = ["logger", "set_verbose"]
+
+logger = logging.getLogger("llama_cpp")

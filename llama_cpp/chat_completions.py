@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .chat.call_grammar import call_grammar
 from .chat.parser import StreamParser, parse
@@ -20,17 +20,19 @@ from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
 from .grammar.schema import NOTHING, compile_schema
-from .types import (
-    ChatChoice,
-    ChatChunkChoice,
-    ChatCompletion,
-    ChatCompletionChunk,
-    ChatFinishReason,
-    ChatLogprobs,
-    ChatMessage,
-    GenerationResult,
-    TokenLogprob,
-)
+from .results import GenerationResult
+
+if TYPE_CHECKING:
+    from .types import (
+        ChatChoice,
+        ChatChunkChoice,
+        ChatCompletion,
+        ChatCompletionChunk,
+        ChatFinishReason,
+        ChatLogprobs,
+        ChatMessage,
+        TokenLogprob,
+    )
 
 logger = logging.getLogger("llama_cpp")
 
@@ -68,25 +70,25 @@ class ChatCall:
         """Make the whole answer of what was generated."""
         choices = [self._choice(index, result) for index, result in enumerate(results)]
         usage = usage_of(results, self.n_prompt)
-        return ChatCompletion(
-            id=self.id,
-            object="chat.completion",
-            created=self.created,
-            model=self.model,
-            system_fingerprint=self.fingerprint,
-            choices=choices,
-            usage=usage,
-        )
+        return {
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "choices": choices,
+            "usage": usage,
+        }
 
     def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
         assert result.message is not None
         calls = bool(result.message.get("tool_calls"))
-        choice = ChatChoice(
-            index=index,
-            message=result.message,
-            logprobs=chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
-            finish_reason="tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
-        )
+        choice: ChatChoice = {
+            "index": index,
+            "message": result.message,
+            "logprobs": chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
+            "finish_reason": "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
+        }
         if result.matches_grammar is not None:
             choice["matches_grammar"] = result.matches_grammar
         return choice
@@ -94,8 +96,8 @@ class ChatCall:
     def read(self, text: str) -> ChatMessage:
         """Make a message of an answer's whole text."""
         if self.plain:
-            return ChatMessage(role="assistant", content=text)
-        return cast(ChatMessage, parse(self.syntax, text, tools=self.tools))
+            return {"role": "assistant", "content": text}
+        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools))
 
     def chunks(self, events: Generator[Event], n: int) -> Iterator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
@@ -119,14 +121,14 @@ class ChatCall:
 
     def chunk(self, *choices: ChatChunkChoice) -> ChatCompletionChunk:
         """Make a piece of the stream; all of them have the same id and time."""
-        return ChatCompletionChunk(
-            id=self.id,
-            object="chat.completion.chunk",
-            created=self.created,
-            model=self.model,
-            system_fingerprint=self.fingerprint,
-            choices=list(choices),
-        )
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "choices": list(choices),
+        }
 
 
 class ChunkReader:
@@ -153,7 +155,7 @@ class ChunkReader:
             self._n_scored += len(logprobs["content"])
         chunks = self._chunks([{"content": text}] if self._parser is None else self._parser.feed(text))
         if chunks and self._pending:
-            chunks[0]["choices"][0]["logprobs"] = ChatLogprobs(content=self._pending, refusal=None)
+            chunks[0]["choices"][0]["logprobs"] = {"content": self._pending, "refusal": None}
             self._pending = []
         return chunks
 
@@ -182,7 +184,7 @@ class ChunkReader:
         self, delta: dict[str, Any], finish_reason: ChatFinishReason | None = None, logprobs: ChatLogprobs | None = None
     ) -> ChatCompletionChunk:
         return self._call.chunk(
-            ChatChunkChoice(index=self._index, delta=delta, logprobs=logprobs, finish_reason=finish_reason)
+            {"index": self._index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         )
 
 

@@ -6,21 +6,22 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .config import SamplingParams, check_bool, check_known, refuse_unknown
 from .errors import ValidationError
-from .types import (
-    ChatLogprobs,
-    Completion,
-    CompletionChoice,
-    CompletionLogprobs,
-    CompletionUsage,
-    GenerationResult,
-    ScoredText,
-    TokenLogprob,
-    TopLogprob,
-)
+from .results import GenerationResult, ScoredText
+
+if TYPE_CHECKING:
+    from .types import (
+        ChatLogprobs,
+        Completion,
+        CompletionChoice,
+        CompletionLogprobs,
+        CompletionUsage,
+        TokenLogprob,
+        TopLogprob,
+    )
 
 # What requests may say of sampling, by the name of the field that it sets.
 _SAMPLING = {field.name: field.name for field in dataclasses.fields(SamplingParams) if field.name != "seed"}
@@ -88,14 +89,24 @@ def new_id(prefix: str) -> str:
 def usage_of(results: Sequence[GenerationResult], n_prompt: int) -> CompletionUsage:
     """Add up tokens; prompts that have several answers count once."""
     n_completion = sum(result.usage.completion_tokens for result in results)
-    return CompletionUsage(prompt_tokens=n_prompt, completion_tokens=n_completion, total_tokens=n_prompt + n_completion)
+    return {
+        "prompt_tokens": n_prompt,
+        "completion_tokens": n_completion,
+        "total_tokens": n_prompt + n_completion,
+    }
 
 
 def completion(
     id: str, model: str, choices: list[CompletionChoice], usage: CompletionUsage | None = None
 ) -> Completion:
     """Make OpenAI's completion, or a chunk of one."""
-    made = Completion(id=id, object="text_completion", created=int(time.time()), model=model, choices=choices)
+    made: Completion = {
+        "id": id,
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": choices,
+    }
     if usage is not None:
         made["usage"] = usage
     return made
@@ -105,7 +116,7 @@ def text_choice(
     text: str, index: int = 0, logprobs: CompletionLogprobs | None = None, finish_reason: Any = None
 ) -> CompletionChoice:
     """Make one of a completion's texts."""
-    return CompletionChoice(text=text, index=index, logprobs=logprobs, finish_reason=finish_reason)
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
 def logprobs_of(text: str) -> CompletionLogprobs | None:
@@ -117,12 +128,12 @@ def logprobs_after(logprobs: CompletionLogprobs | None, n_tokens: int) -> Comple
     """Leave out the log-probabilities of the first tokens, which came with earlier pieces of a stream."""
     if logprobs is None:
         return None
-    return CompletionLogprobs(
-        tokens=logprobs["tokens"][n_tokens:],
-        token_logprobs=logprobs["token_logprobs"][n_tokens:],
-        top_logprobs=logprobs["top_logprobs"][n_tokens:],
-        text_offset=logprobs["text_offset"][n_tokens:],
-    )
+    return {
+        "tokens": logprobs["tokens"][n_tokens:],
+        "token_logprobs": logprobs["token_logprobs"][n_tokens:],
+        "top_logprobs": logprobs["top_logprobs"][n_tokens:],
+        "text_offset": logprobs["text_offset"][n_tokens:],
+    }
 
 
 def chat_logprobs(logprobs: CompletionLogprobs | None, n_top: int) -> ChatLogprobs | None:
@@ -132,8 +143,15 @@ def chat_logprobs(logprobs: CompletionLogprobs | None, n_top: int) -> ChatLogpro
     content: list[TokenLogprob] = []
     for token, value, top in zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True):
         best = sorted((top or {}).items(), key=lambda item: -item[1])[:n_top]
-        alternatives = [TopLogprob(token=text, logprob=one, bytes=list(text.encode())) for text, one in best]
+        alternatives: list[TopLogprob] = [
+            {"token": text, "logprob": one, "bytes": list(text.encode())} for text, one in best
+        ]
         content.append(
-            TokenLogprob(token=token, logprob=value or 0.0, bytes=list(token.encode()), top_logprobs=alternatives)
+            {
+                "token": token,
+                "logprob": value or 0.0,
+                "bytes": list(token.encode()),
+                "top_logprobs": alternatives,
+            }
         )
-    return ChatLogprobs(content=content, refusal=None)
+    return {"content": content, "refusal": None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
 import math
 import os
 from collections.abc import Collection, Mapping, Sequence
@@ -12,8 +11,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import ValidationError
-
-logger = logging.getLogger("llama_cpp")
 
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = 3.4e38  # a C float
@@ -589,6 +586,9 @@ def recommended_sampling(metadata: Mapping[str, object]) -> SamplingParams:
 
     What can't be used is left out, with a warning in the log.
     """
+    import logging
+
+    logger = logging.getLogger("llama_cpp")
     params = SamplingParams()
     found: dict[str, Any] = {}
     for key, field in GGUF_SAMPLING.items():

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import dataclasses
 import functools
-import logging
 import os
 import threading
 import weakref
@@ -20,7 +19,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import _core
+from . import _core, logs
 from .config import RANDOM_SEEDS, CustomSampler, LlamaConfig, SamplingParams, available_memory
 from .errors import (
     CancelledError,
@@ -33,7 +32,7 @@ from .errors import (
     ValidationError,
 )
 from .grammar.constraint import Constraint, Vocabulary
-from .types import ChatMessage, CompletionLogprobs, GenerationResult, ScoredText, Timings, Usage
+from .results import GenerationResult, ScoredText, Timings, Usage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .grammar.grammar import LlamaGrammar
-
-logger = logging.getLogger("llama_cpp")
+    from .types import ChatMessage, CompletionLogprobs
 
 # (token ids, int32 of shape (n_tokens,); logits, float32 of shape (n_vocab,)) -> logits, or None if changed in place
 LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | None"]
@@ -114,6 +112,10 @@ class Request:
     slot: int | None = None
     special: bool = False
     read: Callable[[str], ChatMessage] | None = None
+
+
+def _no_logprobs() -> CompletionLogprobs:
+    return {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
 
 
 class _Spelling:
@@ -255,7 +257,7 @@ class Generation:
         if self._warned or self._outcome is None or not self._outcome["context_full"] or self.request.max_tokens < 0:
             return
         self._warned = True
-        logger.warning(
+        logs.logger().warning(
             "the context of %d tokens was full before max_tokens (%d) were generated; raise n_ctx",
             self._engine.context.n_ctx_seq,
             self.request.max_tokens,
@@ -540,7 +542,7 @@ class Engine:
         scores = self._loop.scores(slot, generation._n_scored)
         generation._n_scored += len(scores["token_ids"])
         scored = ScoredText(text)
-        scored.logprobs = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        scored.logprobs = _no_logprobs()
         spelling = generation._spelling
         self._add_logprobs(scored.logprobs, request, scores, scores["token_ids"], scores["logprobs"], 0, spelling)
         return scored
@@ -841,7 +843,7 @@ class Engine:
     def _logprobs(self, request: Request, outcome: dict[str, Any]) -> CompletionLogprobs:
         """Arrange log-probabilities as OpenAI does; with echo, the prompt's tokens come first."""
         head, scored = request.head or "", list(outcome["logprobs"])
-        shape = CompletionLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        shape = _no_logprobs()
         row = 0
         if request.head is not None:
             scored.insert(0, None)  # nothing predicts the first token of a sequence

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -14,6 +13,8 @@ from .config import CACHE_TYPES, check_bool, check_int, check_known, enum_value
 from .errors import ModelLoadError, ValidationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tqdm.auto import tqdm
 
 FTYPES = {
@@ -166,6 +167,8 @@ def quantize(
         ValidationError: for an argument of the wrong type or value.
         LlamaError: if llama.cpp refuses, with its reason.
     """
+    from pathlib import Path
+
     check_file(src)
     check_known("ftype", [ftype], list(FTYPES))
     target = Path(dst)

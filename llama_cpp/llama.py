@@ -46,7 +46,6 @@ from .config import (
     refuse_unknown,
     replace,
 )
-from .embedding import Embedder
 from .engine import (
     CONTROL,
     MAX_PARALLEL,
@@ -64,18 +63,8 @@ from .engine import (
 from .errors import ClosedError, LlamaError, ModelLoadError, TemplateError, ValidationError
 from .files import check_file, read_metadata
 from .lora import LoraAdapter
+from .results import Choice, GenerationResult, TextLogprobs
 from .session import Session
-from .types import (
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    Completion,
-    EmbeddingData,
-    EmbeddingResponse,
-    EmbeddingUsage,
-    GenerationResult,
-    TextLogprobs,
-)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -88,8 +77,10 @@ if TYPE_CHECKING:
     from .chat_completions import ChatCall
     from .compat.speculative import LlamaDraftModel
     from .compat.state import LlamaState
+    from .embedding import Embedder
     from .grammar.grammar import LlamaGrammar
     from .state import SequenceState
+    from .types import ChatCompletion, ChatCompletionChunk, Completion, EmbeddingResponse
 
 Prompt = str | Sequence[int]
 Row = Prompt | Sequence[Mapping[str, Any]] | Mapping[str, Any]
@@ -1177,14 +1168,14 @@ class Llama(CompatMixin):
 
     def _embedding_response(self, tokens: list[list[int]], rows: list[Any], model: str | None) -> EmbeddingResponse:
         n_tokens = sum(map(len, tokens))
-        return EmbeddingResponse(
-            object="list",
-            data=[
-                EmbeddingData(object="embedding", embedding=row.tolist(), index=index) for index, row in enumerate(rows)
+        return {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "embedding": row.tolist(), "index": index} for index, row in enumerate(rows)
             ],
-            model=model or self.model_path,
-            usage=EmbeddingUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
-        )
+            "model": model or self.model_path,
+            "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
+        }
 
     def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> list[float]:
         """Score how well documents answer a query (needs embeddings=True and a model with rank pooling).
@@ -1248,6 +1239,8 @@ class Llama(CompatMixin):
         self._require_open()
         if not self._config.embeddings or self._config.vocab_only:
             raise ValidationError("embeddings need Llama(..., embeddings=True)")
+        from .embedding import Embedder
+
         with self._embedding_lock:
             if self._embedder is None:
                 self._embedder = Embedder(self._model, embedding_config(self._config))
@@ -2336,7 +2329,7 @@ def _warn_without_gpu(config: LlamaConfig) -> None:
     asked = [name for name in ("n_gpu_layers", "main_gpu") if getattr(config, name) > 0]
     asked += ["tensor_split"] if config.tensor_split else []
     if asked and not _core.supports_gpu_offload():
-        logs.logger.warning(
+        logs.logger().warning(
             "%s: there is no GPU that llama.cpp can use, so the CPU computes everything; `llama-cpp doctor` tells why",
             ", ".join(f"{name}={getattr(config, name)!r}" for name in asked),
         )

@@ -6,25 +6,32 @@ shown is up to the program's own logging configuration, and Python shows warning
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from . import _core
 from .config import check_known
 from .errors import ValidationError
 
-logger = logging.getLogger("llama_cpp")
+if TYPE_CHECKING:
+    import logging
 
-# ggml's levels: 1 debug, 2 info, 3 warning, 4 error; 5 is above all of them.
-_NATIVE_TO_PYTHON = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
+# ggml's levels, which are a tenth of Python's; 5 is above all of ggml's.
 _LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4, "critical": 5}
 _VERBOSE, _QUIET, _SILENT = 2, 4, 5
 
 _chosen: int | None = None  # what set_log_level or disable_logging asked for; it outranks `verbose`
 
 
+def logger() -> logging.Logger:
+    """Return the package's logger; the module is imported here, since most programs never have a line to log."""
+    import logging
+
+    return logging.getLogger("llama_cpp")
+
+
 def _emit(native_level: int, line: str) -> None:
-    logger.log(_NATIVE_TO_PYTHON.get(native_level, logging.INFO), "%s", line)
+    logger().log(10 * native_level, "%s", line)
 
 
 def set_verbose(verbose: bool) -> None:
@@ -53,7 +60,7 @@ def set_log_level(level: int | str) -> None:
         raise ValidationError(f"level must be a str or a number of the logging module, got {level!r}")
     _chosen = native
     _core.set_log_sink(_emit, native)
-    logger.setLevel(min(native, _SILENT) * 10)
+    logger().setLevel(min(native, _SILENT) * 10)
 
 
 def set_callback(callback: Callable[[int, str], object]) -> None:
@@ -75,7 +82,7 @@ def reset_logging() -> None:
     global _chosen
     _chosen = None
     _core.set_log_sink(_emit, _QUIET)
-    logger.setLevel(logging.NOTSET)
+    logger().setLevel(0)
 
 
-reset_logging()
+_core.set_log_sink(_emit, _QUIET)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .config import check_int
 from .engine import Engine, Generation, Request
 from .errors import ClosedError, ValidationError
-from .types import GenerationResult
+from .results import GenerationResult
 
 if TYPE_CHECKING:
     from types import TracebackType

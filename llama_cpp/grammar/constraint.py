@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -122,6 +121,8 @@ class Constraint:
         if self._trigger is None:
             self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
         else:
+            import ctypes
+
             ctypes.memset(address, 0xFF, n_bytes)  # any text may stand before the grammar
 
     def accept(self, token: int) -> list[int]:

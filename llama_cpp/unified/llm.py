@@ -23,7 +23,7 @@ from ..config import (
 from ..errors import LlamaError, TemplateError, ValidationError
 from ..files import read_metadata
 from ..llama import Llama, Stop
-from ..types import ChatCompletion, ChatCompletionChunk, GenerationResult
+from ..results import GenerationResult
 from .budget import ThinkingBudget
 from .detect import detect, resolve_family
 from .families import REASONING_LEVELS, ModelConfig, ModelFamily, Thinking, Variant
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from ..types import ChatCompletion, ChatCompletionChunk
 
 logger = logging.getLogger("llama_cpp")
 

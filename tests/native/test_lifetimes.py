@@ -533,7 +533,7 @@ context.decode(batch)
 view = memoryview(context.logits(0))
 """,
     "with objects in another module": """
-import llama_cpp.types as module
+import llama_cpp.results as module
 module.llm, module.stream = llm, llm.generate_stream("hello", 200)
 next(module.stream)
 del llm

@@ -128,7 +128,7 @@ def single_rows(llama_bench: Path, real: Path, tiny: Path) -> list[Row]:
         sides = partial(_latency, llama_bench, work, generate, sampling)
         rows.append(Row(f"tiny model, {name}", "us/token", "llama-bench", MaxExcess(excess), sides))
     rows.append(Row("tiny model, streamed chat", "us/token", "generate_stream", MaxExcess(30.0), partial(_chat, tiny)))
-    rows.append(Row("import llama_cpp", "ms", "import sys", MaxExcess(40.0), _import))
+    rows.append(Row("import llama_cpp", "ms", "empty Python", MaxExcess(40.0), _import))
     peak = partial(_peak_memory, llama_bench, Workload(real, n_gen=128))
     rows.append(Row("SmolLM2 peak memory, same context", "MB", "llama-bench", MaxExcess(60.0), peak))
     return rows
@@ -231,7 +231,7 @@ def _import() -> AbstractContextManager[tuple[Side, Side]]:
 
     def start(module: str) -> float:
         begin = time.perf_counter()
-        # Without site, where the hook of an editable install would import half of what we need on both sides.
+        # Without site, which imports os and, for an editable install, half of what we need on both sides.
         subprocess.run([sys.executable, "-S", "-c", f"import {module}"], env=environment, check=True)
         return 1e3 * (time.perf_counter() - begin)
 
@@ -239,7 +239,7 @@ def _import() -> AbstractContextManager[tuple[Side, Side]]:
         start(module)
         return lambda: median(start(module) for _ in range(STARTS))
 
-    return nullcontext((side("llama_cpp"), side("sys")))
+    return nullcontext((side("llama_cpp"), side("os")))
 
 
 def _peak_memory(llama_bench: Path, work: Workload) -> AbstractContextManager[tuple[Side, Side]]:

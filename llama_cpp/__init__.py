@@ -29,16 +29,16 @@ from .errors import (
     UnsupportedSchemaError,
     ValidationError,
 )
-from .files import quantize, read_metadata
 from .llama import Llama
 from .logs import disable_logging, reset_logging, set_log_level
 from .lora import LoraAdapter
 from .results import Choice, GenerationResult, TextLogprobs
-from .session import Session
 
 if TYPE_CHECKING:
     from .chat.template import ChatTemplate
+    from .files import quantize, read_metadata
     from .grammar.grammar import LlamaGrammar
+    from .session import Session
 
 __all__ = [
     "CancelledError",
@@ -75,7 +75,13 @@ __all__ = [
 
 
 # Public names whose modules are imported when they are first asked for.
-_LAZY = {"ChatTemplate": ".chat.template", "LlamaGrammar": ".grammar.grammar"}
+_LAZY = {
+    "ChatTemplate": ".chat.template",
+    "LlamaGrammar": ".grammar.grammar",
+    "Session": ".session",
+    "quantize": ".files",
+    "read_metadata": ".files",
+}
 # Modules that are there as attributes too, as in llama-cpp-python.
 _MODULES = (
     "llama_cache",

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from .errors import ValidationError
+from .errors import ModelLoadError, ValidationError
 
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = 3.4e38  # a C float
@@ -200,6 +200,35 @@ def check_seed(name: str, value: object) -> None:
     """Refuse a seed that is neither None, -1 (both random) nor an unsigned 32-bit number."""
     if value is not None:
         check_int(name, value, -1, 0xFFFFFFFF)
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give.
+
+    Raises:
+        ModelLoadError: saying what it is.
+        ValidationError: if the path is empty, no path, or holds a NUL.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValidationError(f"the path of a file must be a str or a path, got {path!r}")
+    name = os.fspath(path)
+    if not name:
+        raise ValidationError("model_path is missing; give the path of a GGUF file")
+    if "\0" in name:
+        raise ValidationError(f"model_path holds a NUL character: {name!r}")
+    if os.path.isdir(name):
+        raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
+    try:
+        with open(name, "rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise ModelLoadError(f"there is no file {name!r} (seen from {os.getcwd()!r})") from None
+    except OSError as error:
+        raise ModelLoadError(f"{name!r} can't be read: {error.strerror}") from None
+    if not magic:
+        raise ModelLoadError(f"{name!r} is empty; fetch it again")
+    if magic != b"GGUF":
+        raise ModelLoadError(f"{name!r} is no GGUF file: it begins with {magic!r}; convert the model to GGUF")
 
 
 def enum_value(name: str, value: object, names: Mapping[str, int]) -> int:

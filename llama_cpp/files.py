@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import CACHE_TYPES, check_bool, check_int, check_known, enum_value
-from .errors import ModelLoadError, ValidationError
+from .config import CACHE_TYPES, check_bool, check_file, check_int, check_known, enum_value
+from .errors import ValidationError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,35 +204,6 @@ def quantize(
             with contextlib.suppress(FileNotFoundError):
                 unfinished.unlink()
     return target
-
-
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give.
-
-    Raises:
-        ModelLoadError: saying what it is.
-        ValidationError: if the path is empty, no path, or holds a NUL.
-    """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValidationError(f"the path of a file must be a str or a path, got {path!r}")
-    name = os.fspath(path)
-    if not name:
-        raise ValidationError("model_path is missing; give the path of a GGUF file")
-    if "\0" in name:
-        raise ValidationError(f"model_path holds a NUL character: {name!r}")
-    if os.path.isdir(name):
-        raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
-    try:
-        with open(name, "rb") as file:
-            magic = file.read(4)
-    except FileNotFoundError:
-        raise ModelLoadError(f"there is no file {name!r} (seen from {os.getcwd()!r})") from None
-    except OSError as error:
-        raise ModelLoadError(f"{name!r} can't be read: {error.strerror}") from None
-    if not magic:
-        raise ModelLoadError(f"{name!r} is empty; fetch it again")
-    if magic != b"GGUF":
-        raise ModelLoadError(f"{name!r} is no GGUF file: it begins with {magic!r}; convert the model to GGUF")
 
 
 def _tensor_type(name: str, value: str | None) -> int:

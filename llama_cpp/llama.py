@@ -35,6 +35,7 @@ from .config import (
     LlamaConfig,
     SamplingParams,
     check_bool,
+    check_file,
     check_float,
     check_int,
     check_known,
@@ -61,10 +62,8 @@ from .engine import (
     session_config,
 )
 from .errors import ClosedError, LlamaError, ModelLoadError, TemplateError, ValidationError
-from .files import check_file, read_metadata
 from .lora import LoraAdapter
 from .results import Choice, GenerationResult, TextLogprobs
-from .session import Session
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -79,6 +78,7 @@ if TYPE_CHECKING:
     from .compat.state import LlamaState
     from .embedding import Embedder
     from .grammar.grammar import LlamaGrammar
+    from .session import Session
     from .state import SequenceState
     from .types import ChatCompletion, ChatCompletionChunk, Completion, EmbeddingResponse
 
@@ -1908,6 +1908,8 @@ class Llama(CompatMixin):
         Raises:
             LlamaError: if all sequences are held by sessions.
         """
+        from .session import Session
+
         self._require_engine()
         with self._batch_lock:
             if self._session_engine is None:
@@ -2289,6 +2291,8 @@ def _control_vector(llama: Llama, vector: Any, scale: float, layer_first: int, l
 
     shape = (llama.n_layer() - 1, llama.n_embd())
     if isinstance(vector, (str, os.PathLike)):
+        from .files import read_metadata
+
         file = read_metadata(vector)
         values = np.zeros(shape, dtype=np.float32)
         found = {tensor.name: tensor for tensor in file.tensors if tensor.name.startswith("direction.")}

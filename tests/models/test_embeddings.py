@@ -63,6 +63,28 @@ def test_pooling_is_llama_cpps_own(make_tiny: MakeTiny, arch: str, pooling: str)
     np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("arch", ["gemma2", "gemma3", "llama", "phi3", "qwen3"])
+def test_decoders_compute_no_logits(make_tiny: MakeTiny, arch: str) -> None:
+    """What stands where llama.cpp puts logits is not what it computes when it is not stopped before."""
+    with Llama(make_tiny(arch), embeddings=True, pooling_type="mean", n_ctx=256, n_threads=1, verbose=False) as llm:
+        ids = llm.tokenize(TEXTS[0])
+        llm.embed(TEXTS[0])
+        found = _last_logits(llm._require_embedder().context, llm.n_vocab())
+        params = lowlevel.llama_context_default_params()
+        params.embeddings = True
+        context = lowlevel.llama_init_from_model(llm.model, params)
+        batch = lowlevel.llama_batch_get_one((ctypes.c_int32 * len(ids))(*ids), len(ids))
+        assert lowlevel.llama_decode(context, batch) == 0
+        expected = _last_logits(context, llm.n_vocab())
+        lowlevel.llama_free(context)
+    assert expected.std() > 0.01
+    assert not np.allclose(found, expected, atol=1e-3)
+
+
+def _last_logits(context: object, n_vocab: int) -> np.ndarray:
+    return np.ctypeslib.as_array(lowlevel.llama_get_logits_ith(context, -1), (n_vocab,)).copy()
+
+
 def test_awaited_texts_share_batches_and_can_be_cancelled(make_tiny: MakeTiny) -> None:
     with Llama(make_tiny("bert"), embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
         texts = [f"text {index}" for index in range(200)]

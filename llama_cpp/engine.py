@@ -11,6 +11,7 @@ import contextlib
 import copy
 import dataclasses
 import functools
+import itertools
 import os
 import threading
 import weakref
@@ -57,6 +58,9 @@ INTERRUPTED: dict[str, Any] = {"text": "", "token_ids": [], "finish_reason": "ca
 
 # Fewer common tokens than this are not worth waiting for.
 MIN_SHARED = 16
+
+# Requests of a batch whose beginnings are compared, at least.
+MIN_AHEAD = 64
 
 
 @dataclass
@@ -730,13 +734,13 @@ class Engine:
         """Run requests side by side and give what came of them, with their index, in the order in which they end.
 
         Args:
-            requests: and their indexes; read lazily, `window` ahead at most; an error in place of one is given back.
+            requests: and their indexes; read lazily, some dozens ahead; an error in place of one is given back.
             window: requests to have under way.
         """
         done: deque[int] = deque()
         pending: dict[int, Generation] = {}
         try:
-            for index, request in requests:
+            for index, request in in_prefix_order(requests, max(window, MIN_AHEAD)):
                 failure = request if isinstance(request, LlamaError) else None
                 if not isinstance(request, LlamaError):
                     try:
@@ -973,6 +977,39 @@ def common_prefix(*rows: Sequence[int]) -> int:
     """Count the tokens that all sequences begin with alike."""
     columns = enumerate(zip(*rows, strict=False))
     return next((index for index, column in columns if len(set(column)) > 1), min(map(len, rows)))
+
+
+def in_prefix_order(
+    requests: Iterable[tuple[int, Request | LlamaError]], n_ahead: int
+) -> Iterator[tuple[int, Request | LlamaError]]:
+    """Bring requests that begin alike together, so that their prefix is still in memory when the next one needs it.
+
+    Their order is that in which a walk through the trie of their tokens meets them; all others keep theirs. Since it is
+    made of some requests at a time, none waits for ever.
+
+    Args:
+        requests: and their indexes.
+        n_ahead: requests to look at together.
+    """
+    requests = iter(requests)
+    while ahead := list(itertools.islice(requests, n_ahead)):
+        groups: dict[object, list[tuple[int, Request | LlamaError]]] = {}
+        for index, request in ahead:
+            groups.setdefault(_beginning(index, request), []).append((index, request))
+        for group in groups.values():
+            yield from sorted(group, key=_tokens_of)
+
+
+def _beginning(index: int, request: Request | LlamaError) -> object:
+    """Return what requests have in common that are to be brought together; those with nothing to share, an index."""
+    if isinstance(request, LlamaError) or not request.share or len(request.tokens) < MIN_SHARED:
+        return index
+    return (request.loras, *request.tokens[:MIN_SHARED])
+
+
+def _tokens_of(numbered: tuple[int, Request | LlamaError]) -> list[int]:
+    request = numbered[1]
+    return [] if isinstance(request, LlamaError) else request.tokens
 
 
 def batch_config(

@@ -87,6 +87,15 @@ def test_sharing_prefixes_does_not_change_greedy_rows(make_tiny: MakeTiny, arch:
         assert [row.usage.cached_tokens for row in shared[1:]] == [70] * 19
 
 
+def test_prefixes_that_take_turns_are_computed_once(llm: Llama) -> None:
+    heads = [[group + i % 90 for i in range(40)] for group in range(7, 15)]
+    prompts = [[*head, 300 + i] for i in range(8) for head in heads]
+    # More prefixes than rows that are decoded together, so that none could be found in memory a round later.
+    rows = results(llm.generate_batch(prompts, max_tokens=2, sampling=GREEDY, n_parallel=4))
+    assert sum(row.usage.cached_tokens == 40 for row in rows) == 8 * 7
+    assert rows[9].token_ids == llm.generate_result(prompts[9], 2, GREEDY).token_ids
+
+
 def test_rows_that_do_not_fit_side_by_side_take_turns(llm: Llama) -> None:
     # 16 rows of 420 tokens in a memory for 512: all but one lose their place again and again.
     rows = [{"prompt": [5 + i], "max_tokens": 420} for i in range(16)]

@@ -263,7 +263,7 @@ class UnifiedLLM:
         answer = self._llama.create_chat_completion(**arguments, stream=stream)
         if stream:
             return _texts(cast("Iterator[ChatCompletionChunk]", answer))
-        return _parts(cast(ChatCompletion, answer))[1]
+        return _parts(cast("ChatCompletion", answer))[1]
 
     def generate_with_thinking(
         self,
@@ -290,7 +290,7 @@ class UnifiedLLM:
         _refuse_chat_options(options)
         messages = _messages_of(prompt, system_prompt)
         arguments = self._arguments(messages, max_tokens, True, stop, sampling, seed, max_thinking_tokens, options)
-        return _parts(cast(ChatCompletion, self._llama.create_chat_completion(**arguments)))
+        return _parts(cast("ChatCompletion", self._llama.create_chat_completion(**arguments)))
 
     async def generate_async(
         self,
@@ -316,7 +316,7 @@ class UnifiedLLM:
         answer = await self._llama.create_chat_completion_async(**arguments, stream=stream)
         if stream:
             return _async_texts(cast("AsyncIterator[ChatCompletionChunk]", answer))
-        return _parts(cast(ChatCompletion, answer))[1]
+        return _parts(cast("ChatCompletion", answer))[1]
 
     def chat(
         self,

@@ -109,6 +109,8 @@ cdef class DecodeLoop:
     cdef vector[Slot *] slots
     cdef vector[Slot *] by_seq_id   # the same
     cdef bint movable
+    cdef bint apart                 # sequences have KV caches of their own
+    cdef int n_prompted             # tokens of prompts that were computed since slots last generated
     cdef list samplers              # keeps the chains that the slots point to alive
     cdef list processors            # callables, None for slots without
     cdef list failures              # what they raised
@@ -159,7 +161,9 @@ cdef class DecodeLoop:
         self.speaks = context.vocab.type != <int> LLAMA_VOCAB_TYPE_NONE
         self.drafts = not self.recurrent and (self.n_swa == 0 or context.swa_full)
         self.shares = self.drafts
-        self.movable = movable and not context.kv_unified and not self.recurrent
+        self.apart = not context.kv_unified and context.n_seq_max > 1 and not self.recurrent
+        self.movable = movable and self.apart
+        self.n_prompted = 0
         self.candidates.resize(context.vocab.n_tokens)
         self.slots.reserve(context.n_seq_max)
         for i in range(context.n_seq_max):
@@ -563,8 +567,13 @@ cdef class DecodeLoop:
         return 0
 
     cdef int fill(self) except -1 nogil:
-        """Fill the batch: with the slots that generate, and as much of the prompts as fits; tell if there is any."""
-        cdef int generating, pending, room = self.batch.capacity, rows = self.context.n_outputs_max
+        """Fill the batch: with the slots that generate, and as much of the prompts as fits; tell if there is any.
+
+        With a KV cache for each sequence, llama.cpp computes as many tokens of one as of the others at once, and cuts up
+        a batch of other proportions. Prompts of one length then take turns with the slots that generate.
+        """
+        cdef int n, room = self.batch.capacity, rows = self.context.n_outputs_max
+        cdef bint generating
         self.batch.batch.n_tokens = 0
         for slot in self.slots:
             slot.n_taken = 0
@@ -576,24 +585,18 @@ cdef class DecodeLoop:
         self.choose_lora()
         if self.movable:
             self.close_gaps()
-        for generating in range(1, -1, -1):
-            for slot in self.slots:
-                if slot.phase != RUNNING or slot.lora != self.active_lora:
-                    continue
+        for slot in self.slots:
+            if slot.phase == RUNNING and slot.lora == self.active_lora:
                 slot.t_turn = self.n_steps
-                pending = <int> slot.tokens.size() - slot.n_past
-                if (pending == 1) != generating or room == 0 or rows == 0:
-                    continue
-                slot.n_taken = min(pending, room)
-                if slot.n_past + slot.n_taken >= slot.score_from and slot.generated.empty():
-                    slot.n_taken = min(slot.n_taken, max(0, slot.score_from - 1 - slot.n_past) + rows)
-                if generating and slot.max_draft > 0:
-                    self.guess(slot, min(room, rows) - 1)
-                    if slot.phase != RUNNING:
-                        slot.n_taken = 0
-                        continue
-                room -= slot.n_taken + <int> slot.draft.size()
-                rows -= outputs(slot)
+        if not self.apart:
+            self.take_prompts(room - self.take_generating(room, &rows), &rows)
+        else:
+            generating = self.n_prompted >= room
+            n = self.take_generating(room, &rows) if generating else self.take_alike(&rows)
+            if n == 0:
+                generating = not generating
+                n = self.take_generating(room, &rows) if generating else self.take_alike(&rows)
+            self.n_prompted = 0 if generating else self.n_prompted + n
         # In the order of their ids, since llama.cpp computes neighbours together.
         for slot in self.by_seq_id:
             if slot.n_taken > 0:
@@ -601,6 +604,62 @@ cdef class DecodeLoop:
         if self.batch.batch.n_tokens > 1:
             self.context.interrupt.skip = self.context.interrupt.countdown = 0
         return self.batch.batch.n_tokens > 0
+
+    cdef int pending(self, const Slot * slot) noexcept nogil:
+        """Return how many of a slot's tokens are not in memory; none if it is not its turn."""
+        return <int> slot.tokens.size() - slot.n_past if slot.phase == RUNNING and slot.lora == self.active_lora else 0
+
+    cdef int take_generating(self, int room, int * rows) except -1 nogil:
+        """Put the next tokens of the slots that generate into the batch, with guesses; return their number."""
+        cdef int n = 0
+        for slot in self.slots:
+            if self.pending(slot) != 1 or n == room or rows[0] == 0:
+                continue
+            slot.n_taken = 1
+            if slot.max_draft > 0:
+                self.guess(slot, min(room - n, rows[0]) - 1)
+                if slot.phase != RUNNING:
+                    slot.n_taken = 0
+                    continue
+            n += 1 + <int> slot.draft.size()
+            rows[0] -= outputs(slot)
+        return n
+
+    cdef void take_prompts(self, int room, int * rows) noexcept nogil:
+        """Put as much of the prompts into the batch as there is room for."""
+        for slot in self.slots:
+            if self.pending(slot) > 1:
+                slot.n_taken = self.part(slot, room, rows[0])
+                room -= slot.n_taken
+                rows[0] -= outputs(slot)
+
+    cdef int take_alike(self, int * rows) noexcept nogil:
+        """Put the oldest prompt into the batch, and others of its length if they can be computed with it at once."""
+        cdef Slot * oldest = NULL
+        cdef Slot * slot
+        cdef int room = self.context.n_ubatch, length, i, n = <int> self.slots.size()
+        for slot in self.slots:
+            if self.pending(slot) > 1 and (oldest == NULL or slot.t_start_us < oldest.t_start_us):
+                oldest = slot
+        if oldest == NULL:
+            return 0
+        length = self.part(oldest, room, rows[0])
+        for i in range(n):
+            slot = self.by_seq_id[(oldest.seq_id + i) % n]
+            if self.pending(slot) > 1 and self.part(slot, room, rows[0]) == length:
+                slot.n_taken = length
+                room -= length
+                rows[0] -= outputs(slot)
+        return self.context.n_ubatch - room
+
+    cdef int part(self, Slot * slot, int room, int rows) noexcept nogil:
+        """Return how many tokens of a slot's prompt the batch can have, with room for so many tokens and outputs."""
+        cdef int n = min(self.pending(slot), room)
+        if rows == 0:
+            return 0
+        if slot.n_past + n >= slot.score_from and slot.generated.empty():
+            n = min(n, max(0, slot.score_from - 1 - slot.n_past) + rows)
+        return n
 
     cdef int close_gaps(self) except -1 nogil:
         """Move running sequences to the ids of free slots between them, if that pays: gaps are there to stay."""

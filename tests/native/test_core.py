@@ -565,6 +565,41 @@ def test_loop_takes_as_many_steps_as_it_may(context: Context, vocab: Vocab) -> N
     assert len(loop.tokens(0)) == 1 + 7
 
 
+def test_prompts_of_one_length_are_computed_together_where_sequences_have_caches_of_their_own(
+    model: Model, config: LlamaConfig
+) -> None:
+    loop = _loop_with_caches_apart(model, config)
+    lengths = [30, 50, 30, 50]
+    for slot, length in enumerate(lengths):
+        loop.start(slot, [300 + slot] * length, Sampler(model.vocab).add_greedy(), max_tokens=9)
+    held = []
+    for _ in range(4):
+        loop.run(1)
+        held.append([len(loop.tokens(slot)) - length for slot, length in enumerate(lengths)])
+    # The oldest prompt comes first, with the other one of its length; then all sequences grow together.
+    assert held == [[1, 0, 1, 0], [1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3]]
+
+
+def test_prompts_hold_up_others_for_no_more_than_a_batch(model: Model, config: LlamaConfig) -> None:
+    loop = _loop_with_caches_apart(model, config)
+    loop.start(3, [300], Sampler(model.vocab).add_greedy(), max_tokens=99)
+    loop.run(2)
+    for slot in range(3):
+        loop.start(slot, [301 + slot] * (90 + slot), Sampler(model.vocab).add_greedy(), max_tokens=9)
+    generated = []
+    for _ in range(5):
+        loop.run(1)
+        generated.append(len(loop.tokens(3)) - 1)
+    assert generated == [2, 2, 3, 3, 4]
+
+
+def _loop_with_caches_apart(model: Model, config: LlamaConfig) -> DecodeLoop:
+    config = LlamaConfig(
+        config.model_path, n_ctx=512, n_seq_max=4, n_batch=100, n_ubatch=100, kv_unified=False, n_threads=1
+    )
+    return DecodeLoop(Context(model, config))
+
+
 class EvenTokens:
     """Allows even tokens, by a mask that has all of them."""
 

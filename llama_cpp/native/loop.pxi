@@ -569,8 +569,8 @@ cdef class DecodeLoop:
     cdef int fill(self) except -1 nogil:
         """Fill the batch: with the slots that generate, and as much of the prompts as fits; tell if there is any.
 
-        With a KV cache for each sequence, llama.cpp computes as many tokens of one as of the others at once, and cuts up
-        a batch of other proportions. Prompts of one length then take turns with the slots that generate.
+        With a KV cache for each sequence, llama.cpp computes as many tokens of one as of the others at once, and cuts
+        a batch of other proportions up. Prompts of one length then take turns with the slots that generate.
         """
         cdef int n, room = self.batch.capacity, rows = self.context.n_outputs_max
         cdef bint generating

@@ -102,7 +102,7 @@ def standard_batch(model: Path) -> tuple[Batch, str]:
 def own_rate(batch: Batch) -> Iterator[Side]:
     """Measure the tokens per second that generate_batch gives."""
     with Llama(
-        batch.model, n_ctx=batch.n_ctx_row, n_batch=2048, n_ubatch=512, n_threads=1, flash_attn=1, verbose=False
+        batch.model, n_ctx=batch.n_ctx_row, n_batch=2048, n_ubatch=512, n_threads=1, flash_attn="auto", verbose=False
     ) as llm:
 
         def generate(prompts: Sequence[list[int]], n_gen: int) -> int:

@@ -295,7 +295,8 @@ class LlamaConfig:
         kv_overrides: GGUF metadata to replace, as {key: int | float | bool | str}.
         offload_kqv: keep the KV cache on the GPU.
         op_offload: let the GPU help with operations on weights in host memory.
-        flash_attn: flash attention: 1 or "on", 0 or "off", -1 or "auto".
+        flash_attn: flash attention: 1 or "on", 0 or "off", -1 or "auto", which leaves it to llama.cpp, but in batches
+            of rows with a long prefix in common is "off" on a CPU.
         type_k, type_v: data type of the K and the V cache, e.g. "f16", "q8_0"; a quantized V needs flash attention.
         swa_full: keep whole sequences in the cache of sliding-window layers, so that prefixes can be reused.
         kv_unified: one KV buffer for all sequences instead of one each.

@@ -21,7 +21,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import _core, logs
-from .config import RANDOM_SEEDS, CustomSampler, LlamaConfig, SamplingParams, available_memory
+from .config import (
+    CACHE_TYPES,
+    FLASH_ATTN_TYPES,
+    RANDOM_SEEDS,
+    CustomSampler,
+    LlamaConfig,
+    SamplingParams,
+    available_memory,
+)
 from .errors import (
     CancelledError,
     ClosedError,
@@ -407,6 +415,7 @@ class Engine:
         """Tell whether this engine's context can do what one made with this config could."""
         context = self._context
         same = context.n_seq_max == config.n_seq_max and context.kv_unified == config.kv_unified
+        same = same and self.config.flash_attn == config.flash_attn
         return same and not context.closed and context.n_ctx >= config.n_ctx
 
     def holds_tokens(self) -> bool:
@@ -1018,7 +1027,8 @@ def batch_config(
     """Choose a context for batches: a KV cache for each sequence, since attention looks at the whole of a cache.
 
     Recurrent models, rows that have most of their tokens in common, and batches that want more than a quarter of the
-    memory, have one cache that all sequences share; where it is full, some of them wait.
+    memory, have one cache that all sequences share; where it is full, some of them wait. For rows with much in common,
+    flash_attn="auto" then comes to "off" on a CPU, where flash attention goes through the cache once for each row.
 
     Args:
         model: the model.
@@ -1034,8 +1044,24 @@ def batch_config(
     wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
     if alike or model.is_recurrent() or row * wanted > budget:
         n_ctx = max(min(row * wanted, budget), config.n_ctx)
-        return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+        config = dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+        return dataclasses.replace(config, flash_attn="off") if alike and _can_keep_scores(model, config) else config
     return dataclasses.replace(config, n_ctx=row * wanted, n_seq_max=wanted, kv_unified=False)
+
+
+def _can_keep_scores(model: _core.Model, config: LlamaConfig) -> bool:
+    """Tell whether attention may be computed as llama.cpp does it without flash attention: on a CPU, if memory allows.
+
+    It keeps a score of each token of a ubatch at each cell of the cache for each head.
+    """
+    if config.enum("flash_attn") != FLASH_ATTN_TYPES["auto"] or _core.supports_gpu_offload():
+        return False
+    if config.enum("type_v") not in (CACHE_TYPES["f32"], CACHE_TYPES["f16"], CACHE_TYPES["bf16"]):
+        return False  # llama.cpp has no other kernel for those
+    known = model.metadata()
+    n_heads = known.get(f"{known['general.architecture']}.attention.head_count", "")
+    _, n_ubatch = config.batches()
+    return n_heads.isdecimal() and 4 * n_ubatch * config.n_ctx * int(n_heads) <= available_memory() // 16
 
 
 def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:

@@ -139,6 +139,23 @@ def test_rows_have_one_cache_or_each_its_own_by_what_they_have_in_common(llm: Ll
     assert not llm._batch_engine.context.kv_unified
 
 
+@pytest.mark.parametrize(
+    ("wish", "type_v", "found"), [("auto", "f16", "off"), ("on", "f16", "on"), ("auto", "q8_0", "auto")]
+)
+def test_rows_with_much_in_common_do_without_flash_attention_if_they_may(
+    make_tiny: MakeTiny, wish: str, type_v: str, found: str
+) -> None:
+    path = make_tiny("llama", n_head=2, n_head_kv=2)
+    head = [7 + i % 90 for i in range(100)]
+    with Llama(path, n_ctx=512, n_threads=1, verbose=False, flash_attn=wish, type_v=type_v) as llm:
+        rows = results(llm.generate_batch([[*head, 300 + i] for i in range(20)], max_tokens=4, sampling=GREEDY))
+        assert llm._batch_engine is not None
+        assert llm._batch_engine.config.flash_attn == found
+        assert rows[7].token_ids == llm.generate_result([*head, 307], 4, GREEDY).token_ids
+        llm.generate_batch(["one", "another"], max_tokens=2)
+        assert llm._batch_engine.config.flash_attn == wish
+
+
 def test_a_row_that_fails_is_named_and_leaves_the_others(llm: Llama) -> None:
     rows = [
         "good",

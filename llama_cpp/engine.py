@@ -414,8 +414,11 @@ class Engine:
     def fits(self, config: LlamaConfig) -> bool:
         """Tell whether this engine's context can do what one made with this config could."""
         context = self._context
-        same = context.n_seq_max == config.n_seq_max and context.kv_unified == config.kv_unified
-        same = same and self.config.flash_attn == config.flash_attn
+        same = (
+            context.n_seq_max == config.n_seq_max
+            and context.kv_unified == config.kv_unified
+            and self.config.flash_attn == config.flash_attn
+        )
         return same and not context.closed and context.n_ctx >= config.n_ctx
 
     def holds_tokens(self) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
+from . import logs
 from .logs import set_verbose
 
 __all__ = ["logger", "set_verbose"]
 
-logger = logging.getLogger("llama_cpp")
+logger = logs.logger()

@@ -1236,11 +1236,11 @@ class Llama(CompatMixin):
 
     def _require_embedder(self) -> Embedder:
         """Return what computes embeddings, made when it is first needed."""
+        from .embedding import Embedder
+
         self._require_open()
         if not self._config.embeddings or self._config.vocab_only:
             raise ValidationError("embeddings need Llama(..., embeddings=True)")
-        from .embedding import Embedder
-
         with self._embedding_lock:
             if self._embedder is None:
                 self._embedder = Embedder(self._model, embedding_config(self._config))

@@ -81,8 +81,8 @@ def reset_logging() -> None:
     """Go back to what the import had set: errors, and whatever `verbose` lets through later on."""
     global _chosen
     _chosen = None
-    _core.set_log_sink(_emit, _QUIET)
+    set_verbose(False)
     logger().setLevel(0)
 
 
-_core.set_log_sink(_emit, _QUIET)
+set_verbose(False)

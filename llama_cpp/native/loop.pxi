@@ -573,7 +573,6 @@ cdef class DecodeLoop:
         a batch of other proportions up. Prompts of one length then take turns with the slots that generate.
         """
         cdef int n, room = self.batch.capacity, rows = self.context.n_outputs_max
-        cdef bint generating
         self.batch.batch.n_tokens = 0
         for slot in self.slots:
             slot.n_taken = 0
@@ -591,12 +590,12 @@ cdef class DecodeLoop:
         if not self.apart:
             self.take_prompts(room - self.take_generating(room, &rows), &rows)
         else:
-            generating = self.n_prompted >= room
-            n = self.take_generating(room, &rows) if generating else self.take_alike(&rows)
+            n = self.take_alike(&rows) if self.n_prompted < room else 0
             if n == 0:
-                generating = not generating
-                n = self.take_generating(room, &rows) if generating else self.take_alike(&rows)
-            self.n_prompted = 0 if generating else self.n_prompted + n
+                self.n_prompted = 0
+                if self.take_generating(room, &rows) == 0:
+                    n = self.take_alike(&rows)
+            self.n_prompted += n
         # In the order of their ids, since llama.cpp computes neighbours together.
         for slot in self.by_seq_id:
             if slot.n_taken > 0:

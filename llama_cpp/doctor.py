@@ -31,6 +31,8 @@ _X86_FEATURES = {
     "AVX512_BF16": "avx512_bf16",
     "AMX_INT8": "amx_int8",
 }
+# What ggml has no use for beside another: the same dot products, which its AVX512 code does in wider registers.
+_SUPERSEDED = {"AVX_VNNI": "AVX512_VNNI"}
 _ARM_FEATURES = ("DOTPROD", "FP16_VA", "MATMUL_INT8", "SVE", "SME")
 
 # Signs of a GPU, and what makes llama.cpp use it.
@@ -90,13 +92,14 @@ def examine() -> dict[str, Any]:
 def _cpu(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
     features = next((list(backend["features"]) for backend in backends if backend["name"] == "CPU"), [])
     name, flags = _cpuinfo()
+    covered = {*features, *(old for old, new in _SUPERSEDED.items() if new in features)}
     variants = _variants() if _core.build_info()["dynamic_backends"] else {}
     for variant in variants.values():
         variant["missing"] = [] if variant["score"] else sorted(set(variant["features"]) - set(features))
     return {
         "name": name,
         "features": features,
-        "unused": [feature for feature, flag in _X86_FEATURES.items() if flag in flags and feature not in features],
+        "unused": [feature for feature, flag in _X86_FEATURES.items() if flag in flags and feature not in covered],
         # The rule by which ggml chooses.
         "variant": max(variants, key=lambda tag: variants[tag]["score"], default=None),
         "variants": variants,

@@ -56,6 +56,23 @@ def test_features_in_use_are_the_machines(report: dict[str, Any]) -> None:
     assert {feature for feature in report["cpu"]["features"] if feature in report["cpu"]["unused"]} == set()
 
 
+@pytest.mark.parametrize(
+    ("used", "unused"),
+    [
+        (["AVX512", "AVX512_VNNI"], []),
+        (["AVX512"], ["AVX_VNNI", "AVX512_VNNI"]),
+        (["AVX_VNNI"], ["AVX512", "AVX512_VNNI"]),
+    ],
+)
+def test_a_feature_that_another_supersedes_is_not_missed(
+    used: list[str], unused: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"avx512f", "avx512_vnni", "avx_vnni"}
+    monkeypatch.setattr(doctor, "_cpuinfo", lambda: ("Zen 5", flags))
+    backends = [{"name": "CPU", "features": dict.fromkeys(used, "1"), "devices": []}]
+    assert doctor._cpu(backends)["unused"] == unused
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="for Linux")
 def test_threads_follow_the_affinity(tiny_path: Path) -> None:
     script = """

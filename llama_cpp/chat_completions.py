@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from .chat.call_grammar import call_grammar
+from .chat.call_grammar import WHITESPACE, answer_grammar, call_grammar
 from .chat.parser import StreamParser, parse
 from .chat.syntax import GENERIC_CALLS, Syntax
 from .completions import chat_logprobs, logprobs_after, logprobs_of, new_id, usage_of
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("llama_cpp")
 
-_WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
 Event = tuple[int, str | GenerationResult]
 
 
@@ -51,7 +50,7 @@ class ChatCall:
         fingerprint: of the build and the model.
         n_prompt: tokens of the prompt.
         n_top_logprobs: alternatives to report for each token, None for no log-probabilities.
-        plain: the answer is text and nothing else, since a grammar of the caller's holds it.
+        plain: the answer is text and nothing else, since a grammar holds it from its first token on.
         with_usage: a stream ends with the counts of tokens.
     """
 
@@ -240,6 +239,12 @@ def _tool_grammar(
     return made if trigger is None else dataclasses.replace(made, trigger=trigger)
 
 
+def after_thinking(syntax: Syntax, answer: LlamaGrammar, special: tuple[tuple[str, int], ...]) -> LlamaGrammar:
+    """Return a grammar of a turn that ends with an answer, of thinking before it."""
+    assert answer.llguidance is not None
+    return LlamaGrammar.from_lark(answer_grammar(syntax, answer.llguidance, dict(special)))
+
+
 def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:
     """Make a grammar of the schema of a tool's arguments, once for each schema.
 
@@ -252,7 +257,7 @@ def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:
 
 @functools.lru_cache(1024)
 def _compiled(schema: str, strict: bool) -> str:
-    compiled = compile_schema(json.loads(schema), whitespace=_WHITESPACE, strict=strict)
+    compiled = compile_schema(json.loads(schema), whitespace=WHITESPACE, strict=strict)
     if compiled.grammar == NOTHING:
         raise UnsupportedSchemaError(f"nothing satisfies the schema {schema[:200]}")
     loose = [f"{entry.keyword} at {entry.pointer}" for entry in compiled.report if entry.status == "checked afterwards"]

@@ -98,6 +98,7 @@ class Request:
         overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
         n_keep: tokens at its beginning that stay when others are left out.
         grammar: what the text is held to.
+        answer: where that allows thinking first: the text before the answer, and what the answer alone is held to.
         read: makes the result's message of the text.
     """
 
@@ -121,6 +122,7 @@ class Request:
     overflow: str = "error"
     n_keep: int = 0
     grammar: LlamaGrammar | None = None
+    answer: tuple[str, LlamaGrammar] | None = None
     slot: int | None = None
     special: bool = False
     read: Callable[[str], ChatMessage] | None = None
@@ -851,7 +853,7 @@ class Engine:
             timings=Timings(outcome["t_prompt_ms"], outcome["t_generation_ms"]),
             seed=request.seed,
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
-            matches_grammar=_matches(request.grammar, outcome),
+            matches_grammar=_matches(request, outcome),
             prompt_logprobs=[] if request.score_from is None else outcome["logprobs"],
             message=None if request.read is None else request.read(outcome["text"]),
         )
@@ -932,13 +934,17 @@ class Engine:
             self._changed.notify_all()
 
 
-def _matches(grammar: LlamaGrammar | None, outcome: dict[str, Any]) -> bool | None:
+def _matches(request: Request, outcome: dict[str, Any]) -> bool | None:
     """Tell whether a text is complete under its grammar: cut at max_tokens, or by a stop text, it may not be."""
+    grammar, text = request.grammar, outcome["text"]
     if grammar is None or grammar.lazy:
         return None
+    if request.answer is not None:
+        mark, grammar = request.answer
+        text = text.partition(mark)[2].lstrip()
     if outcome["finish_reason"] == "stop" and not outcome["stopped_by_text"] and not outcome["stop_token"]:
-        return grammar.exact or grammar.check(outcome["text"]) is None
-    return grammar.accepts(outcome["text"])
+        return grammar.exact or grammar.check(text) is None
+    return grammar.accepts(text)
 
 
 _vocabularies: weakref.WeakKeyDictionary[_core.Model, Vocabulary] = weakref.WeakKeyDictionary()

@@ -1362,7 +1362,9 @@ class Llama(CompatMixin):
             stream: return an iterator over chunks.
             stop: as `generate` has it.
             response_format: {"type": "json_object"}, with "schema" if wanted, or OpenAI's {"type": "json_schema", ...}.
-            grammar: that the answer is held to.
+                The answer has this form, after the model's thinking where the prompt begins that or
+                `chat_template_kwargs` asks for it.
+            grammar: that the whole of what the model writes is held to; it does not think then.
             tools: that the model may call: OpenAI's dicts, or Python functions.
             tool_choice: "auto" (the default where there are tools), "none", "required", or one of the tools, as
                 {"type": "function", "function": {"name": ...}}, which then is called once, unless
@@ -1428,9 +1430,10 @@ class Llama(CompatMixin):
             messages: as `create_chat_completion` has them.
             options: its other arguments.
         """
+        from .chat.call_grammar import answer_mark
         from .chat.calls import check_tool_choice, check_tools
         from .chat.messages import check_messages
-        from .chat_completions import grammar_of_format, tool_grammar
+        from .chat_completions import after_thinking, grammar_of_format, tool_grammar
 
         options = self._modern(options)
         wishes = split_options(
@@ -1452,14 +1455,19 @@ class Llama(CompatMixin):
         if top is not None and not scored:
             raise ValidationError("top_logprobs needs logprobs=True")
         grammar = self._check_grammar(options.get("grammar"))
-        held = grammar_of_format(options.get("response_format"))
-        if held is not None and grammar is not None:
+        form = grammar_of_format(options.get("response_format"))
+        if form is not None and grammar is not None:
             raise ValidationError("response_format and grammar say both what the answer is held to; give one of them")
-        held = held or grammar
+        held = form or grammar
         if held is not None and choice == "required":
             raise ValidationError("an answer can't both follow a grammar and call a tool; leave out tool_choice")
         call, tokens = self._chat_prompt(check_messages(messages), offered, options)
-        call.plain = held is not None
+        answer: tuple[str, LlamaGrammar] | None = None
+        if form is not None and call.syntax.thinks_first(options.get("chat_template_kwargs") or {}):
+            answer = answer_mark(call.syntax), form
+            held = after_thinking(call.syntax, form, self._control_tokens)
+            call.tools = []
+        call.plain = held is not None and answer is None
         call.n_top_logprobs = (top or 0) if scored else None
         call.with_usage = includes_usage(stream, options.get("stream_options"))
         if held is None and offered:
@@ -1491,6 +1499,7 @@ class Llama(CompatMixin):
                 stream=stream,
             )
             request.special = not call.plain
+            request.answer = answer
             request.reuse = not reset_kv_cache
             request.read = None if stream else call.read
             requests.append(request)

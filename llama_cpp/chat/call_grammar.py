@@ -1,4 +1,4 @@
-"""The grammar of tool calls: what a model may write in a syntax, with the tools' names and valid arguments."""
+"""Grammars of turns: of tool calls, with the tools' names and valid arguments, and of answers that follow thinking."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ It raises UnsupportedSchemaError for what can't be enforced.
 """
 
 _HOLES = {CALL_ID: "/[a-zA-Z0-9]{9}/", INDEX: "/[0-9]{1,3}/"}
+WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
 
@@ -69,17 +70,86 @@ def call_grammar(
     return writer.grammar(head, tools, begun, more=parallel and calls.parallel)
 
 
-class _CallWriter:
-    """Writes rules, with rules of their own for the arguments of each tool."""
+def answer_grammar(syntax: Syntax, answer: str, special: Mapping[str, int]) -> str:
+    """Write the grammar of an answer that the model thinks before, as llguidance's Lark.
 
-    def __init__(self, calls: CallSyntax, special: Mapping[str, int], compiled: Compile) -> None:
-        self._calls = calls
+    Args:
+        syntax: how the model marks its thinking.
+        answer: the grammar of the answer alone.
+        special: as `call_grammar` has it.
+    """
+    writer = _Writer(special)
+    start, end, after = _thinking(syntax)
+    start = f"/{WHITESPACE}/ {writer.text(start)}" if start else ""
+    before = f"{start} {writer.text_until(end)} /{WHITESPACE}/ {writer.text(after)}"
+    return "\n".join([f"start: {before} answer", f"answer: %lark {{\n{answer}\n}}", *writer.rules])
+
+
+def answer_mark(syntax: Syntax) -> str:
+    """Return the text behind which the answer of an `answer_grammar` stands, but for space before it."""
+    _, end, after = _thinking(syntax)
+    return after or end
+
+
+def _thinking(syntax: Syntax) -> tuple[str, str, str]:
+    """Return what thinking begins with, if the prompt has not begun it, what ends it, and what begins the answer."""
+    if syntax.calls is HARMONY_CALLS:
+        return "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>"
+    if syntax.harmony:
+        return " to=self<|message|>", "<|eom|>", "<|start|>assistant to=user<|message|>"
+    start = "" if syntax.thinks_already else syntax.think_start
+    return start, syntax.think_end.strip(), syntax.content_start.strip()
+
+
+class _Writer:
+    """Writes rules; control tokens are named by their ids."""
+
+    def __init__(self, special: Mapping[str, int]) -> None:
         self._special = special
-        self._compiled = compiled
-        self._strict = False
         texts = sorted([*special, *_HOLES], key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, texts)))
-        self._rules: list[str] = []
+        self.rules: list[str] = []
+
+    def rule(self, body: str, attributes: str = "") -> str:
+        """Add a rule and return its name."""
+        name = f"r{len(self.rules)}"
+        self.rules.append(f"{name}{attributes}: {body}")
+        return name
+
+    def text(self, text: str) -> str:
+        """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
+        parts: list[str] = []
+        position = 0
+        for found in self._pattern.finditer(text):
+            parts += [_quoted(text[position : found.start()]), _HOLES.get(found[0]) or f"<[{self._special[found[0]]}]>"]
+            position = found.end()
+        parts.append(_quoted(text[position:]))
+        return " ".join(part for part in parts if part)
+
+    def text_until(self, suffix: str) -> str:
+        """Write any text, up to one; a control token in that ends the text by itself."""
+        plain, rest = self.until_control_token(suffix)
+        if rest:
+            return f"/(?s:.*){_pattern_of(plain)}/ {self.text(rest)}"
+        stop = suffix.rstrip()
+        name = self.rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
+        return f"{name} {self.text(suffix[len(stop) :])}"
+
+    def until_control_token(self, text: str) -> tuple[str, str]:
+        """Cut a text where the first control token in it begins."""
+        found = re.search("|".join(map(re.escape, self._special)) or r"(?!)", text)
+        at = len(text) if found is None else found.start()
+        return text[:at], text[at:]
+
+
+class _CallWriter(_Writer):
+    """Writes the rules of calls, with rules of their own for the arguments of each tool."""
+
+    def __init__(self, calls: CallSyntax, special: Mapping[str, int], compiled: Compile) -> None:
+        super().__init__(special)
+        self._calls = calls
+        self._compiled = compiled
+        self._strict = False
 
     def turn(self, syntax: Syntax, tools: Sequence[Tool], *, more: bool) -> str:
         """Return the grammar of a whole turn: of calls, or of content that calls may follow."""
@@ -89,7 +159,7 @@ class _CallWriter:
         mark = _pattern_of(syntax.content_end)
         heads = "|".join(map(_pattern_of, names))
         behind = [
-            f"{self._rule(f'/(?s:.*){mark}{_pattern_of(name)}/', '[lazy]')} {rule} more"
+            f"{self.rule(f'/(?s:.*){mark}{_pattern_of(name)}/', '[lazy]')} {rule} more"
             for name, rule in zip(names, arguments, strict=True)
         ]
         lines = [
@@ -99,7 +169,7 @@ class _CallWriter:
             f"more: ({self.text(self._calls.separator)} call)*" if more else 'more: ""',
         ]
         start = "content" if syntax.continues else f"{self.text(syntax.content_start)} content | call more"
-        return "\n".join([f"start: {start}", *lines, *self._rules])
+        return "\n".join([f"start: {start}", *lines, *self.rules])
 
     def grammar(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
         """Return the whole: a first call, and more of them."""
@@ -115,7 +185,7 @@ class _CallWriter:
         end = self.text(calls.section_end.rstrip())
         repeated = f"({again} call {suffix})*" if more else ""
         start = f"start: ({first}) {suffix} {repeated} {end}"
-        return "\n".join([start, *([f"call: {body}"] if more else []), *self._rules])
+        return "\n".join([start, *([f"call: {body}"] if more else []), *self.rules])
 
     def _call(self, name: str, arguments: str, begun: str = "") -> str:
         calls = self._calls
@@ -170,8 +240,8 @@ class _CallWriter:
         for key, inner in reversed(properties):
             argument = self._argument(key, inner, schema)
             absent, absent_first = ("", "") if key in required else (f" | {after}", f" | {after_first}")
-            after_first = self._rule(f"{argument} {after}{absent_first}")
-            after = self._rule(f"{self.text(separator)} {argument} {after}{absent}")
+            after_first = self.rule(f"{argument} {after}{absent_first}")
+            after = self.rule(f"{self.text(separator)} {argument} {after}{absent}")
         return after_first
 
     def _argument(self, key: str, schema: Schema, root: Schema) -> str:
@@ -187,9 +257,9 @@ class _CallWriter:
         if _is_text(schema):
             others = [kind for kind in _kinds(schema) if kind != "string"]
             if not others or not calls.number_key_suffix:
-                return f"{head} {self._text_until(suffix)}"
+                return f"{head} {self.text_until(suffix)}"
             other = self._argument(key, {**schema, "type": others}, root)
-            return f"({head} {self._text_until(suffix)} | {other})"
+            return f"({head} {self.text_until(suffix)} | {other})"
         if _kinds(schema) == ["string"] and not {"enum", "const"} & schema.keys():
             return f"{head} {self._bounded_text(schema, suffix)}"
         if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
@@ -211,7 +281,7 @@ class _CallWriter:
         if not _is_text(schema):
             return value
         if len(quote) > 1:
-            return f"{value} | {self.text(quote)} {self._text_until(quote)}"
+            return f"{value} | {self.text(quote)} {self.text_until(quote)}"
         return f"{value} | /{quote}(?:[^{quote}\\\\\\n]|\\\\[\\\\'\"nrt])*{quote}/"
 
     def _without_pattern(self, key: str, schema: Schema) -> Schema:
@@ -226,44 +296,12 @@ class _CallWriter:
     def _bounded_text(self, schema: Schema, suffix: str) -> str:
         """Write a text as it stands, of a certain length, and what ends it, whose beginning it can't hold."""
         first = _pattern_of((suffix.strip() or "<")[0])
-        plain, rest = self._until_control_token(suffix)
+        plain, rest = self.until_control_token(suffix)
         length = f"{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}"
-        return f"{self._rule(f'/[^{first}]{length}{_pattern_of(plain)}/')} {self.text(rest)}"
-
-    def _text_until(self, suffix: str) -> str:
-        """Write any text, up to one; a control token in that ends the text by itself."""
-        plain, rest = self._until_control_token(suffix)
-        if rest:
-            return f"/(?s:.*){_pattern_of(plain)}/ {self.text(rest)}"
-        stop = suffix.rstrip()
-        name = self._rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
-        return f"{name} {self.text(suffix[len(stop) :])}"
-
-    def _until_control_token(self, text: str) -> tuple[str, str]:
-        """Cut a text where the first control token in it begins."""
-        found = re.search("|".join(map(re.escape, self._special)) or r"(?!)", text)
-        at = len(text) if found is None else found.start()
-        return text[:at], text[at:]
-
-    # -- rules ---------------------------------------------------------------------------------------------------------
-
-    def _rule(self, body: str, attributes: str = "") -> str:
-        name = f"r{len(self._rules)}"
-        self._rules.append(f"{name}{attributes}: {body}")
-        return name
+        return f"{self.rule(f'/[^{first}]{length}{_pattern_of(plain)}/')} {self.text(rest)}"
 
     def _json(self, schema: Schema) -> str:
-        return self._rule(f"%lark {{\n{self._compiled(schema, self._strict)}\n}}")
-
-    def text(self, text: str) -> str:
-        """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
-        parts: list[str] = []
-        position = 0
-        for found in self._pattern.finditer(text):
-            parts += [_quoted(text[position : found.start()]), _HOLES.get(found[0]) or f"<[{self._special[found[0]]}]>"]
-            position = found.end()
-        parts.append(_quoted(text[position:]))
-        return " ".join(part for part in parts if part)
+        return self.rule(f"%lark {{\n{self._compiled(schema, self._strict)}\n}}")
 
 
 def _pattern_of(text: str) -> str:

@@ -382,6 +382,8 @@ class StreamParser:
             if self._final or len(self._text) > _LONGEST_HEAD:
                 return None, None
             yield
+        if found.end() > _LONGEST_HEAD:  # as if it had come in pieces
+            return None, None
         key = self._text[trial.at : found.start()]
         self._text = self._text[found.end() :]
         return key, keys.kinds(found)
@@ -525,7 +527,7 @@ class _Trial:
                 return None
             ended = "}" in text and _JsonScanner().end(text) is not None
             if found or parser._final or ended or len(text) > _LONGEST_HEAD:
-                return found
+                return found if found and found.end() - self.at <= _LONGEST_HEAD else None
             yield
 
     def until(self, texts: Sequence[str], consume: bool = False) -> Reading[str]:

@@ -100,6 +100,10 @@ class CallSyntax:
         return start if re.search(r"[^\s\[\](){},'\"]", start) else ""
 
 
+# Variables by which templates are told to let the model think.
+_THINKING_KWARGS = ("enable_thinking", "thinking")
+
+
 @dataclass(frozen=True)
 class Syntax:
     """What a model writes after the generation prompt.
@@ -133,6 +137,13 @@ class Syntax:
         """Return how the model goes on with a turn whose content has begun with a text."""
         _, opened, thought = text.rpartition(self.think_start or "\0")
         return replace(self, thinks_already=bool(opened) and self.think_end not in thought, continues=True)
+
+    def thinks_first(self, template_kwargs: Mapping[str, Any]) -> bool:
+        """Tell whether an answer in a form comes after thinking, which the prompt begins or was told to ask for."""
+        if self.harmony or self.thinks_already:
+            return True
+        wanted = any(template_kwargs.get(name) is True for name in _THINKING_KWARGS)
+        return wanted and bool(self.think_end) and not self.continues
 
     @property
     def trigger(self) -> str:

@@ -239,8 +239,8 @@ class UnifiedLLM:
             prompt: what the user says.
             system_prompt: what stands before it; None is what the chat template has there.
             max_tokens: tokens at most, those of thinking included; None is as many as the context holds.
-            thinking: think before answering. Models that always think do so without it, too; for those that can't it
-                has no effect, but for a warning in the log.
+            thinking: think before answering, also in the form of a `response_format`. Models that always think do so
+                without it, too; for those that can't it has no effect, but for a warning in the log.
             stop: text, or a list of texts and token ids, before which the text ends, within thinking too; added to
                 the family's own.
             stream: return an iterator that gives the answer as it comes.
@@ -423,7 +423,9 @@ class UnifiedLLM:
             conversation = [_with_thinking(message, ways) for message in conversation]
         if ways.switch == "suffix" and not thinking:
             conversation = _with_suffix(conversation, ways.key)
-        kwargs = {**ways.template_kwargs(thinking, self._level), **(options.get("chat_template_kwargs") or {})}
+        # What Llama takes for the wish to think before an answer in a certain form; templates may know it or not.
+        wish = {"enable_thinking": True} if thinking and ways.is_possible else {}
+        kwargs = {**wish, **ways.template_kwargs(thinking, self._level), **(options.get("chat_template_kwargs") or {})}
         stops = [stop] if isinstance(stop, str) else [] if stop is None else stop
         preset = self._sampling if sampling is None else sampling
         arguments = {
@@ -437,9 +439,16 @@ class UnifiedLLM:
         }
         if max_thinking_tokens is not None:
             check_int("max_thinking_tokens", max_thinking_tokens, 0)
-            if ways.is_possible and not _is_held(options):
+            if ways.is_possible and not self._is_held(options, kwargs):
                 arguments["logits_processor"] = self._with_budget(max_thinking_tokens, kwargs, options)
         return arguments
+
+    def _is_held(self, options: Mapping[str, Any], kwargs: Mapping[str, Any]) -> bool:
+        """Tell whether the answer is held to a grammar from its first token on, so that there is no thinking."""
+        wanted = options.get("response_format")
+        if wanted is None or (isinstance(wanted, Mapping) and wanted.get("type") == "text"):
+            return options.get("grammar") is not None
+        return not self._llama.chat_template().syntax(**kwargs).thinks_first(kwargs)
 
     def _with_budget(self, n_tokens: int, kwargs: Mapping[str, Any], options: Mapping[str, Any]) -> list[Any]:
         """Return a call's logits processors, the one that ends its thinking among them."""
@@ -466,13 +475,6 @@ def _refuse_chat_options(options: Mapping[str, Any]) -> None:
     for name in ("messages", "n", "stream", "stream_options", "tools", "tool_choice", "logprobs", "top_logprobs"):
         if name in options:
             raise ValidationError(f"this method returns one text, and takes no {name}; use chat")
-
-
-def _is_held(options: Mapping[str, Any]) -> bool:
-    """Tell whether the answer is held to a grammar from its first token on, so that there is no thinking."""
-    wanted = options.get("response_format")
-    is_free = wanted is None or (isinstance(wanted, Mapping) and wanted.get("type") == "text")
-    return options.get("grammar") is not None or not is_free
 
 
 def _messages_of(prompt: str, system_prompt: str | None, name: str = "prompt") -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gguf
 import pytest
@@ -30,6 +30,9 @@ from llama_cpp.unified.detect import resolve_family
 from llama_cpp.unified.families import VARIANTS, Variant
 from tests import tiny
 from tests.families import ANSWER, FILES, THOUGHT, outputs
+
+if TYPE_CHECKING:
+    from llama_cpp.types import ChatCompletionChunk
 
 TOOL = {
     "type": "function",
@@ -326,14 +329,37 @@ def test_a_budget_leaves_an_answer_without_thinking_alone(speak: Callable[..., U
         assert seen
 
 
+CITY = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
+FORM = {"type": "json_object", "schema": {**CITY, "additionalProperties": False}}
+
+
 def test_a_grammar_leaves_no_thinking_to_be_ended(smollm2_path: Path) -> None:
     with UnifiedLLM(smollm2_path, n_ctx=512, family="qwen3-thinking-2507", n_threads=1, sampling=GREEDY) as llm:
         answer = llm.generate(
             PARIS, SYSTEM, max_thinking_tokens=0, max_tokens=60, grammar=LlamaGrammar.from_choices(["Paris", "Rome"])
         )
         assert answer == "Paris"
-        form = {"type": "json_object"}
-        assert str(llm.generate(PARIS, SYSTEM, max_thinking_tokens=0, max_tokens=4, response_format=form))[0] == "{"
+
+
+@pytest.mark.parametrize("family", ["qwen3-hybrid", "qwen3-thinking-2507", "granite-3.2", "magistral", "gemma-4"])
+def test_an_answer_in_a_form_comes_after_thinking(family: str, smollm2_path: Path) -> None:
+    with UnifiedLLM(smollm2_path, n_ctx=512, family=family, n_threads=1, sampling=GREEDY) as llm:
+        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": PARIS}]
+        options: dict[str, Any] = {"max_tokens": 90, "max_thinking_tokens": 12, "response_format": FORM}
+        (choice,) = llm.chat(messages, thinking=True, **options)["choices"]  # type: ignore[index]
+        assert choice["message"]["reasoning_content"]
+        assert json.loads(choice["message"]["content"]) == {"city": "Paris"}
+        assert (choice["finish_reason"], choice["matches_grammar"]) == ("stop", True)
+        chunks = cast("Iterator[ChatCompletionChunk]", llm.chat(messages, thinking=True, stream=True, **options))
+        deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+        assert "".join(delta.get("content") or "" for delta in deltas) == choice["message"]["content"]
+        assert "".join(delta.get("reasoning_content", "") for delta in deltas) == choice["message"]["reasoning_content"]
+        assert llm.generate_batch([PARIS], SYSTEM, thinking=True, **options) == [choice["message"]["content"]]
+        cut = llm.chat(messages, thinking=True, **{**options, "max_tokens": 11})["choices"][0]  # type: ignore[index]
+        assert (cut["message"]["content"], cut["finish_reason"], cut["matches_grammar"]) == ("", "length", False)
+        plain = llm.chat(messages, **options)["choices"][0]["message"]  # type: ignore[index]
+        assert json.loads(plain["content"])["city"] in ("Paris", "Rome")
+        assert "reasoning_content" not in plain
 
 
 @pytest.mark.parametrize("in_content", [False, True])

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from llama_cpp import ChatTemplate, TemplateError
+from llama_cpp import ChatTemplate, LlamaGrammar, TemplateError
+from llama_cpp.chat.call_grammar import answer_grammar, answer_mark
 from llama_cpp.chat.calls import check_tools, with_generic_tools
 from llama_cpp.chat.parser import StreamParser, message_of, new_call_id
 from llama_cpp.chat.reasoning import split_thinking, strip_thinking
@@ -66,6 +67,7 @@ PARIS = call("get_weather", {"city": "Paris", "days": 2})
 MESSAGES: dict[str, dict[str, Any]] = {
     "content": {"content": 'Hello *world*.\n\nSecond <b>line</b> {"a": [1]}'},
     "reasoning": {"content": "The answer", "reasoning_content": "let me think\nabout it"},
+    "reasoning and form": {"content": '{"city": "Paris"}', "reasoning_content": "let me think\nabout it"},
     "one call": {"content": "", "tool_calls": [PARIS]},
     "nested": {"content": "", "tool_calls": [call("get_weather", NESTED)]},
     "code": {"content": "", "tool_calls": [call("write_file", CODE)]},
@@ -354,3 +356,18 @@ def test_an_answer_goes_on_with_what_has_begun(stem: str, begun: str, text: str,
         ' will.\n<tool_call>\n{"name": "noop", "arguments": {}}\n</tool_call>', TOOLS, continues="I"
     )
     assert (called["content"], called["tool_calls"][0]["function"]["name"]) == (" will.", "noop")
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_an_answer_after_thinking_is_held_to_its_form(stem: str) -> None:
+    form = LlamaGrammar.from_json_schema({"const": {"city": "Paris"}}).llguidance
+    for name, message, text, kwargs in expressible(stem):
+        syntax = template_of(stem).syntax(**kwargs)
+        if name != "reasoning and form" or not syntax.thinks_first({**kwargs, "enable_thinking": True}):
+            continue
+        grammar = LlamaGrammar.from_lark(answer_grammar(syntax, form or "", {}))
+        before, answer, _ = text.partition(message["content"])
+        assert grammar.accepts(before + answer), (text, kwargs)
+        for wrong in (answer, before, before + "Paris", f"{before}{answer} {answer}", before + '{"city": "Rome"}'):
+            assert not grammar.accepts(wrong), (wrong, kwargs)
+        assert answer_mark(syntax) in before

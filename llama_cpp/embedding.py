@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import _core
 from .config import LlamaConfig
 from .engine import start_thread
+from .errors import LlamaError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ Loras = tuple[tuple[_core.LoraAdapter, float], ...]
 
 
 class _Job:
-    """Texts that somebody awaits."""
+    """Texts that somebody waits for."""
 
     def __init__(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> None:
         self.texts = texts
@@ -31,9 +32,10 @@ class _Job:
 
 
 class Embedder:
-    """Computes embeddings in a context of its own.
+    """Computes embeddings in a context of its own, a batch at a time, of texts of whoever waits for some.
 
-    Threads that call `embed` take turns. What is given to `submit` is computed by one thread, in shared batches.
+    A thread that calls `embed` computes batches until its texts are done. What is given to `submit` is computed by a
+    thread of the embedder, and by those.
 
     Args:
         model: the model.
@@ -45,10 +47,13 @@ class Embedder:
 
     def __init__(self, model: _core.Model, config: LlamaConfig) -> None:
         self.context = _core.Context(model, config)
-        self._lock = threading.Lock()
+        self._computing = threading.Lock()
+        self._computer: int | None = None  # ident of the thread that holds the lock
+        # Any thread appends; who holds the lock removes, and goes through a copy.
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
 
     def close(self) -> None:
         """Stop what is being computed, and free the context."""
@@ -61,63 +66,89 @@ class Embedder:
 
     def embed(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> list[Row]:
         """Return a float32 array for each text: (n_embd,), or (n_tokens, n_embd) without pooling."""
-        import numpy as np
-
-        counts = [1 if self.context.pooling_type() else len(text) for text in texts]
-        out = np.empty((sum(counts), self.context.n_embd_out()), dtype=np.float32)
-        with self._lock:
-            self.context.embed(texts, out, normalize, loras)
-        return list(out) if self.context.pooling_type() else np.split(out, np.cumsum(counts)[:-1])
+        if self._computer == threading.get_ident():
+            raise LlamaError(
+                "this thread is already computing embeddings for the same Llama; a signal or log handler that runs "
+                "meanwhile can't wait for more of them"
+            )
+        job = _Job(texts, normalize, loras)
+        self._jobs.append(job)
+        try:
+            while not job.future.done():
+                self._step()
+            return job.future.result()
+        finally:
+            job.future.cancel()
+            del job  # an error's traceback refers to this frame, which is not to refer to the error
 
     def submit(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> Future[list[Row]]:
         """Queue texts; the future's result is what `embed` would return, and cancelling it drops what is left to do."""
         job = _Job(texts, normalize, loras)
-        with self._lock:
-            self._jobs.append(job)
+        self._jobs.append(job)
+        with self._thread_lock:
             if self._thread is None:
                 self._thread = start_thread(self, self._wake)
         self._wake.set()
         return job.future
 
     def work(self) -> None:
-        """Compute what is queued, a batch at a time."""
-        while jobs := self._next_jobs():
-            texts = [text for job, count in jobs for text in job.texts[len(job.rows) : len(job.rows) + count]]
+        """Compute what is queued."""
+        while self._jobs:
+            self._step()
+
+    def _step(self) -> None:
+        """Compute a batch of what is queued, if anything is."""
+        with self._computing:
+            self._computer = threading.get_ident()
             try:
-                rows = iter(self.embed(texts, *jobs[0][0].key))
-            except BaseException as error:
-                for job, _ in jobs:
-                    self._end(job, error)
-                continue
-            for job, count in jobs:
-                job.rows += [next(rows) for _ in range(count)]
-                if len(job.rows) == len(job.texts):
-                    self._end(job, None)
+                chosen = self._next_jobs()
+                if chosen:
+                    self._compute(chosen)
+            finally:
+                self._computer = None
 
     def _next_jobs(self) -> list[tuple[_Job, int]]:
         """Choose jobs, and how many more texts of each make a batch: those that are like the oldest one."""
         chosen: list[tuple[_Job, int]] = []
-        with self._lock:
-            self._jobs = deque(job for job in self._jobs if not job.future.cancelled())
-            room, n_sequences = self.context.n_ubatch, self.context.n_seq_max
-            for job in self._jobs:
-                if job.key != self._jobs[0].key:
-                    continue
-                count = 0
-                for text in job.texts[len(job.rows) :]:
-                    if n_sequences == 0 or (len(text) > room and (chosen or count)):
-                        break
-                    room, n_sequences, count = room - len(text), n_sequences - 1, count + 1
-                if count or not job.texts:
-                    chosen.append((job, count))
+        room, n_sequences = self.context.n_ubatch, self.context.n_seq_max
+        for job in list(self._jobs):
+            if job.future.cancelled():
+                self._jobs.remove(job)
+                continue
+            if chosen and job.key != chosen[0][0].key:
+                continue
+            count = 0
+            for text in job.texts[len(job.rows) :]:
+                if n_sequences == 0 or (len(text) > room and (chosen or count)):
+                    break
+                room, n_sequences, count = room - len(text), n_sequences - 1, count + 1
+            if count or not job.texts:
+                chosen.append((job, count))
         return chosen
 
-    def _end(self, job: _Job, error: BaseException | None) -> None:
-        with self._lock:
-            self._jobs.remove(job)
-        if not job.future.set_running_or_notify_cancel():
+    def _compute(self, chosen: Sequence[tuple[_Job, int]]) -> None:
+        """Compute the next texts of some jobs; what is not done then is the turn of others first."""
+        texts = [text for job, count in chosen for text in job.texts[len(job.rows) : len(job.rows) + count]]
+        try:
+            rows = iter(self._rows(texts, *chosen[0][0].key))
+        except Exception as error:
+            for job, _ in chosen:
+                self._jobs.remove(job)
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(error)
             return
-        if error is None:
-            job.future.set_result(job.rows)
-        else:
-            job.future.set_exception(error)
+        for job, count in chosen:
+            job.rows += [next(rows) for _ in range(count)]
+            self._jobs.remove(job)
+            if len(job.rows) < len(job.texts):
+                self._jobs.append(job)
+            elif job.future.set_running_or_notify_cancel():
+                job.future.set_result(job.rows)
+
+    def _rows(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> list[Row]:
+        import numpy as np
+
+        counts = [1 if self.context.pooling_type() else len(text) for text in texts]
+        out = np.empty((sum(counts), self.context.n_embd_out()), dtype=np.float32)
+        self.context.embed(texts, out, normalize, loras)
+        return list(out) if self.context.pooling_type() else np.split(out, np.cumsum(counts)[:-1])

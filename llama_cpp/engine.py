@@ -362,7 +362,8 @@ class Engine:
         self.last_slot = 0  # sequence that the next prompt can be appended to
         self._pinned: set[int] = set()  # slots that belong to somebody
         self._dropped: deque[int] = deque()  # those whose owner is gone; filled without a lock, by finalizers
-        self._watched: set[Generation] = set()
+        self._watched: weakref.WeakSet[Generation] = weakref.WeakSet()
+        self.users = 0  # callers that have more requests for it, as far as Llama counts them
 
     @property
     def context(self) -> _core.Context:
@@ -398,10 +399,17 @@ class Engine:
 
     def work(self) -> None:
         """Take steps until no watched generation is left."""
-        self.wait(self._none_watched)
+        while True:
+            # What a callback raised that is no Exception, as SystemExit, has ended its own generation.
+            with contextlib.suppress(BaseException):
+                self.wait(self._none_watched)
+                self.sweep()
+                return
 
     def _none_watched(self) -> bool:
-        self._watched = {generation for generation in self._watched if not generation.done}
+        for generation in list(self._watched):
+            if generation.done:
+                self._watched.discard(generation)
         return not self._watched
 
     def __del__(self) -> None:
@@ -410,8 +418,8 @@ class Engine:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or waits."""
-        return not self._running and not self._queue
+        """Whether nothing runs or waits, and nobody has more for it."""
+        return not self._running and not self._queue and not self.users
 
     def fits(self, config: LlamaConfig) -> bool:
         """Tell whether this engine's context can do what one made with this config could."""
@@ -617,6 +625,11 @@ class Engine:
                 except LlamaError as error:
                     del self._running[free]
                     self._fail(waiting, error)
+                except Exception as error:  # of a caller's object, such as a sampler
+                    del self._running[free]
+                    failure = GenerationError(f"the generation could not begin: {type(error).__name__}: {error}")
+                    failure.__cause__ = error
+                    self._fail(waiting, failure)
             elif not waiting.request.share and waiting.request.slot is None:
                 break  # first come, first served
 
@@ -1031,7 +1044,12 @@ def _tokens_of(numbered: tuple[int, Request | LlamaError]) -> list[int]:
 
 
 def batch_config(
-    model: _core.Model, config: LlamaConfig, n_tokens: int, n_parallel: int | None, n_shared: int = 0
+    model: _core.Model,
+    config: LlamaConfig,
+    n_tokens: int,
+    n_parallel: int | None,
+    n_shared: int = 0,
+    n_taken: int = 0,
 ) -> LlamaConfig:
     """Choose a context for batches: a KV cache for each sequence, since attention looks at the whole of a cache.
 
@@ -1045,11 +1063,13 @@ def batch_config(
         n_tokens: most tokens that a row of the batch is likely to need.
         n_parallel: rows to decode together; None for as many as a quarter of the memory holds, MAX_PARALLEL at most.
         n_shared: tokens at the beginning of each row that all of them have in common.
+        n_taken: tokens that contexts of other batches, which still run, have memory for.
     """
     row = min(n_tokens, config.n_ctx // config.n_seq_max)
     alike = n_shared > row // 2
     row = -(-row // CACHE_UNIT) * CACHE_UNIT
-    budget = _affordable_tokens(model, config) or row * MAX_PARALLEL
+    affordable = _affordable_tokens(model, config)
+    budget = max(affordable - n_taken, row) if affordable else row * MAX_PARALLEL
     wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
     if alike or model.is_recurrent() or row * wanted > budget:
         n_ctx = max(min(row * wanted, budget), config.n_ctx)

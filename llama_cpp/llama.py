@@ -242,10 +242,11 @@ class Llama(CompatMixin):
         self._templates: dict[str, ChatTemplate] = {}
         self._owns_draft = isinstance(draft_model, (str, os.PathLike))
         self._draft_model = self._load_draft(draft_model)
+        self._engines: weakref.WeakSet[Engine] = weakref.WeakSet()  # all that are in use
         self._engine: Engine | None = None
         self._engine_lock = threading.Lock()
         self._batch_engine: Engine | None = None
-        self._batch_lock = threading.Lock()
+        self._batch_lock = threading.RLock()  # taken by generators that the garbage collector may close anywhere
         self._session_engine: Engine | None = None
         self._embedder: Embedder | None = None
         self._embedding_lock = threading.Lock()
@@ -327,9 +328,8 @@ class Llama(CompatMixin):
 
     def close(self) -> None:
         """Cancel what is running and release the contexts, then the model. May be called again."""
-        for engine in (self._engine, self._batch_engine, self._session_engine):
-            if engine is not None:
-                engine.close()
+        for engine in list(self._engines):
+            engine.close()
         if self._embedder is not None:
             self._embedder.close()
         if self._draft_model is not None and self._owns_draft:
@@ -688,9 +688,9 @@ class Llama(CompatMixin):
         window = 2 * (n_parallel or MAX_PARALLEL)
         while first := [*longer, *itertools.islice(numbered, window)]:
             longer.clear()
-            engine = self._require_batch_engine([row for _, row in first], n_parallel)
-            fitting = self._fitting(numbered, engine.context.n_ctx_seq, longer)
-            yield from engine.run_many(itertools.chain(first, fitting), 2 * engine.context.n_seq_max)
+            with self._batch_engine_for([row for _, row in first], n_parallel) as engine:
+                fitting = self._fitting(numbered, engine.context.n_ctx_seq, longer)
+                yield from engine.run_many(itertools.chain(first, fitting), 2 * engine.context.n_seq_max)
 
     def _fitting(
         self,
@@ -723,7 +723,7 @@ class Llama(CompatMixin):
         check_known("row field", row, ("prompt", "messages", *_ROW_FIELDS))
         if "prompt" not in row:
             raise ValidationError('a row that is a dict must have a "prompt", or "messages"')
-        fields = {**defaults, **row}
+        fields = _with_defaults(row, defaults)
         return self._row_request(fields.pop("prompt"), fields)
 
     def _chat_row(self, row: Any, defaults: dict[str, Any]) -> Request:
@@ -731,7 +731,9 @@ class Llama(CompatMixin):
         for name in ("prompt", *_NOT_IN_ROWS):
             if name in own:
                 raise ValidationError(f"a row with messages has one answer to them, and can't have {name!r}")
-        fields = {**defaults, **own}
+        fields = _with_defaults(own, defaults)
+        if own.get("response_format") is not None or own.get("tools"):  # what the answer is held to is the row's matter
+            fields["grammar"] = own.get("grammar")
         if "logprobs" not in own and defaults["logprobs"] is not None:
             fields.update(logprobs=True, top_logprobs=defaults["logprobs"])
         _, (request,) = self._chat(fields.pop("messages"), fields)
@@ -743,23 +745,39 @@ class Llama(CompatMixin):
         options = {name: fields[name] for name in fields if name not in names}
         return self._request(prompt, max_tokens, sampling, stop, seed, options, logprobs)
 
+    @contextlib.contextmanager
+    def _batch_engine_for(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Iterator[Engine]:
+        """Give an engine for batches, which stays open as long as it has users, or something to do."""
+        with self._batch_lock:
+            engine = self._require_batch_engine(first, n_parallel)
+            engine.users += 1
+        try:
+            yield engine
+        finally:
+            with self._batch_lock:
+                engine.users -= 1
+
     def _require_batch_engine(self, first: Sequence[Request | LlamaError], n_parallel: int | None) -> Engine:
-        """Return an engine for batches, made anew if the one of the last batch does not fit this one."""
+        """Return an engine for batches, made anew if the one of the last batch does not fit this one.
+
+        One that is busy is shared, if it takes rows of this length. Else it is let go of, and done when its work is.
+        """
         main = self._require_engine()
         rows = [row for row in first if isinstance(row, Request)]
         n_tokens = max(map(self._need, rows), default=1)
         n_shared = common_prefix(*(row.tokens for row in rows)) if len(rows) > 1 and rows[0].share else 0
         with self._batch_lock:
-            config = batch_config(self._model, main.config, n_tokens, n_parallel, n_shared)
+            engine = self._batch_engine
+            if engine is not None and not engine.idle and engine.context.n_ctx_seq >= n_tokens:
+                return engine
+            others = [other for other in self._engines if other not in (main, self._session_engine) and not other.idle]
+            n_taken = sum(other.context.n_ctx for other in others)
+            config = batch_config(self._model, main.config, n_tokens, n_parallel, n_shared, n_taken)
             n_ctx_seq = main.context.n_ctx_seq
             if not config.kv_unified:
                 n_ctx_seq = min(n_ctx_seq, config.n_ctx // config.n_seq_max)
-            engine = self._batch_engine
-            if engine is not None and not engine.idle:
-                fits = engine.context.n_ctx_seq >= n_ctx_seq
-                return engine if fits else self._new_engine(config, n_ctx_seq, movable=True)
-            if engine is None or not engine.fits(config):
-                if engine is not None:
+            if engine is None or engine in others or not engine.fits(config):
+                if engine is not None and engine not in others:
                     engine.close()
                 self._batch_engine = engine = self._new_engine(config, n_ctx_seq, movable=True)
             return engine
@@ -927,12 +945,12 @@ class Llama(CompatMixin):
             Request(tokens, self._sampling, 0, 0, [], [], logprobs=0, share=True, score_from=start, loras=loras)
             for _, (tokens, start) in scored
         ]
-        engine = self._require_batch_engine(requests, None)
         results: list[list[float]] = [[] for _ in rows]
-        for index, result in engine.run_many(enumerate(requests), 2 * engine.context.n_seq_max):
-            if isinstance(result, LlamaError):
-                raise result
-            results[scored[index][0]] = list(result.prompt_logprobs)
+        with self._batch_engine_for(requests, None) as engine:
+            for index, result in engine.run_many(enumerate(requests), 2 * engine.context.n_seq_max):
+                if isinstance(result, LlamaError):
+                    raise result
+                results[scored[index][0]] = list(result.prompt_logprobs)
         return results
 
     def _request(
@@ -1685,17 +1703,19 @@ class Llama(CompatMixin):
     def _submit_all(
         self, requests: list[Request], on_news: Callable[[Generation], object] | None = None
     ) -> list[Generation]:
+        def submit(engine: Engine) -> list[Generation]:
+            if on_news is not None:
+                return [engine.watch(request, on_news) for request in requests]
+            return [engine.submit(request) for request in requests]
+
         if len(requests) == 1:
-            engine = self._require_engine()
-        else:
-            if any(request.append or request.reuse for request in requests):
-                raise ValidationError("reset_kv_cache=False goes on from one sequence, so that n must be 1")
-            for request in requests:
-                request.share = request.overflow != "shift"
-            engine = self._require_batch_engine(requests, None)
-        if on_news is not None:
-            return [engine.watch(request, on_news) for request in requests]
-        return [engine.submit(request) for request in requests]
+            return submit(self._require_engine())
+        if any(request.append or request.reuse for request in requests):
+            raise ValidationError("reset_kv_cache=False goes on from one sequence, so that n must be 1")
+        for request in requests:
+            request.share = request.overflow != "shift"
+        with self._batch_engine_for(requests, None) as engine:
+            return submit(engine)
 
     # -- text and tokens -----------------------------------------------------------------------------------------------
 
@@ -1888,9 +1908,8 @@ class Llama(CompatMixin):
         check_int("layer_last", last, 1, n_layer - 1)
         check_int("layer_first", layer_first, 1, last)
         self._control_vector = None if vector is None else _control_vector(self, vector, scale, layer_first, last)
-        for engine in (self._engine, self._batch_engine, self._session_engine):
-            if engine is not None:
-                self._apply_control_vector(engine)
+        for engine in list(self._engines):
+            self._apply_control_vector(engine)
 
     def _apply_control_vector(self, engine: Engine) -> None:
         vector = self._control_vector
@@ -1902,6 +1921,7 @@ class Llama(CompatMixin):
 
     def _new_engine(self, config: LlamaConfig, n_ctx_seq: int = 0, movable: bool = False) -> Engine:
         engine = Engine(self._model, config, n_ctx_seq, self._draft_model, movable)
+        self._engines.add(engine)
         if self._control_vector is not None:
             self._apply_control_vector(engine)
         return engine
@@ -2423,6 +2443,12 @@ async def _async_chunks(
                         yield chunk
         if call.with_usage:
             yield call.usage_chunk([generation.result() for generation in generations])
+
+
+def _with_defaults(row: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's fields, with those of the whole batch that it does not have; no sampling is nobody's wish."""
+    own = {name: value for name, value in row.items() if name != "sampling" or value is not None}
+    return {**defaults, **own}
 
 
 def _mean_logprob(result: GenerationResult) -> float:

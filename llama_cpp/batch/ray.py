@@ -94,6 +94,8 @@ class LlamaPredictor:
         config: LlamaConfig | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        if "on_error" in options:
+            raise ValidationError("LlamaPredictor has no on_error: a row's error is in the column of errors")
         extra = dict(extra_columns or {})
         for field in extra.values():
             if field not in _FIELDS:

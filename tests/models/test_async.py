@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import ContextFullError, GenerationTimeoutError, Llama, SamplingParams, ValidationError
+from llama_cpp import (
+    ContextFullError,
+    GenerationError,
+    GenerationTimeoutError,
+    Llama,
+    LlamaError,
+    SamplingParams,
+    ValidationError,
+)
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 
@@ -78,6 +86,48 @@ def test_a_stream_left_early_frees_its_slot(llm: Llama) -> None:
         return await llm.generate_async("next", 5, GREEDY)
 
     assert asyncio.run(main()) == llm.generate("next", 5, GREEDY)
+
+
+def test_a_stream_that_nobody_begins_to_read_is_cancelled(tiny_path: Path) -> None:
+    llm = Llama(tiny_path, n_ctx=4096, n_threads=1, verbose=False, chat_format="chatml")
+
+    async def main() -> None:
+        stream = await llm.generate_async("long", 4000, GREEDY, stream=True)
+        await stream.aclose()  # type: ignore[union-attr]
+        for n in (1, 3):
+            await llm.create_chat_completion_async([{"role": "user", "content": "long"}], 4000, stream=True, n=n)
+        gc.collect()
+        while not all(engine.idle for engine in llm._engines):
+            await asyncio.sleep(0.001)
+
+    with llm:
+        asyncio.run(main())
+        assert sum(engine.context.perf()["n_eval"] for engine in llm._engines) < 4000
+
+
+class _Failing:
+    """A sampler that can't be begun with."""
+
+    def apply(self, ids: object, logits: object) -> None: ...
+
+    @property
+    def accept(self) -> None:
+        raise RuntimeError("no accept")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, KeyboardInterrupt])
+def test_what_a_callback_raises_ends_its_own_call_alone(llm: Llama, kind: type[BaseException]) -> None:
+    def fail(ids: object, logits: object) -> None:
+        raise kind
+
+    async def main() -> None:
+        with pytest.raises(LlamaError):
+            await llm.generate_async("a", 3, GREEDY, logits_processor=fail)
+        with pytest.raises(GenerationError, match="no accept"):
+            await llm.generate_async("a", 3, SamplingParams(samplers=[_Failing()]))
+        assert await llm.generate_async("a", 3, GREEDY)
+
+    asyncio.run(main())
 
 
 def test_errors_arrive_where_the_call_is_awaited(llm: Llama) -> None:

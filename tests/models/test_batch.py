@@ -17,6 +17,7 @@ from llama_cpp import (
     GenerationTimeoutError,
     Llama,
     LlamaError,
+    LlamaGrammar,
     SamplingParams,
     ValidationError,
 )
@@ -245,6 +246,52 @@ def test_threads_share_the_batch_engine(llm: Llama) -> None:
     for thread in threads:
         thread.join(60)
     assert answers == dict.fromkeys(range(6), expected)
+
+
+def test_an_engine_in_use_stays_open(llm: Llama) -> None:
+    prompts = ["word " * n for n in range(100, 170)]
+    scored = (prompt for prompt in prompts if llm.score(prompt, [" hello"])[0].total < 0)
+    assert len(results(llm.generate_batch(scored, max_tokens=4))) == 70
+    rows = llm.iter_batch([[], *["hello"] * 40], max_tokens=4, on_error="return")
+    assert isinstance(next(rows)[1], ValidationError)
+    assert len(results(llm.generate_batch(["hello " * 20] * 3, max_tokens=400))) == 3
+    assert len(results([result for _, result in rows])) == 40
+
+
+def test_a_batch_that_needs_longer_sequences_is_shared_with_those_that_follow(llm: Llama) -> None:
+    batches = [llm.iter_batch(["hello"] * 100, max_tokens=4)]
+    next(batches[0])
+    for _ in range(4):
+        batches.append(llm.iter_batch(["hello"] * 100, max_tokens=400))
+        next(batches[-1])
+    contexts = [engine.context for engine in llm._engines]
+    assert len(contexts) == 3  # the instance's own, one for short rows, and one
+    assert all(len(list(rows)) == 99 for rows in batches)
+    assert len(results(llm.generate_batch(["hello"], max_tokens=4))) == 1
+    llm.close()
+    assert all(context.closed for context in contexts)
+
+
+def test_batches_beside_each_other_share_a_quarter_of_the_memory(llm: Llama, tiny_path: Path) -> None:
+    from llama_cpp import engine
+
+    config, model = llm._config, llm._model
+    row, most = 512, engine._affordable_tokens(model, config)
+    sizes = [engine.batch_config(model, config, row, 16, 0, n_taken) for n_taken in (0, most - 4 * row, most)]
+    assert [(one.n_ctx, one.kv_unified) for one in sizes] == [(16 * row, False), (4 * row, True), (row, True)]
+
+
+def test_what_a_row_says_of_its_form_is_not_the_batchs_matter(llm: Llama, make_tiny: MakeTiny) -> None:
+    grammar, form = LlamaGrammar.from_choices(["yes", "no"]), {"type": "json_object"}
+    messages = [{"role": "user", "content": "Hi"}]
+    with Llama(make_tiny(), n_ctx=512, n_threads=1, verbose=False, chat_format="chatml") as chatml:
+        rows = [{"messages": messages, "response_format": form, "max_tokens": 40}, {"messages": messages}]
+        json_row, held = results(chatml.generate_batch(rows, grammar=grammar, sampling=GREEDY))
+    assert json_row.text.lstrip().startswith("{")
+    assert held.text in ("yes", "no")
+    greedy = llm.generate_result("a", 20, GREEDY).token_ids
+    (row,) = results(llm.generate_batch([{"prompt": "a", "sampling": None}], max_tokens=20, sampling=GREEDY))
+    assert row.token_ids == greedy
 
 
 def test_a_timeout_ends_one_row(llm: Llama) -> None:

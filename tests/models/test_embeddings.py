@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import llama_cpp.llama_cpp as lowlevel
-from llama_cpp import Llama, ValidationError
+from llama_cpp import Llama, LlamaError, ValidationError
 from llama_cpp.config import POOLING_TYPES
 
 MakeTiny = Callable[..., Path]
@@ -178,3 +179,56 @@ def test_wrong_uses_are_refused(make_tiny: MakeTiny, tiny_path: Path) -> None:
                 llm.embed(wrong)  # type: ignore[arg-type]
         assert llm.embed([]) == []
         assert len(llm.embed("x")) == 64
+
+
+def test_awaits_and_threads_take_turns(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", n_embd=256, n_layer=4, n_ctx_train=512)
+    long = ["hello world the people " * 20] * 60
+    with Llama(path, embeddings=True, n_ctx=512, n_threads=1, verbose=False) as llm:
+        ended: list[str] = []
+
+        def embed_all() -> None:
+            rows.extend(llm.embed(long, as_array=True))
+            ended.append("thread")
+
+        async def main() -> int:
+            thread.start()
+            n_ticks = 0
+            for number in range(3):
+                task = asyncio.ensure_future(llm.embed_async(f"hello {number}"))
+                while not task.done():
+                    await asyncio.sleep(0.001)
+                    n_ticks += 1
+                ended.append("await")
+            return n_ticks
+
+        rows: list[np.ndarray] = []
+        thread = threading.Thread(target=embed_all)
+        assert asyncio.run(main()) > 3
+        thread.join()
+        assert ended == ["await", "await", "await", "thread"]
+        np.testing.assert_allclose(rows[-1], llm.embed(long[0], as_array=True), rtol=0, atol=5e-3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="for POSIX")
+def test_a_signal_handler_that_embeds_meanwhile_is_told_so(make_tiny: MakeTiny) -> None:
+    path = make_tiny("bert", n_embd=256, n_layer=4, n_ctx_train=512)
+    errors: list[str] = []
+    with Llama(path, embeddings=True, n_ctx=512, n_threads=1, verbose=False) as llm:
+
+        def embed(*_: object) -> None:
+            try:
+                llm.embed("hello")
+            except LlamaError as error:
+                errors.append(str(error))
+
+        before = signal.signal(signal.SIGALRM, embed)
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        try:
+            while not errors:
+                llm.embed(["hello world the people " * 20] * 20)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert "already computing" in errors[0]
+        assert len(llm.embed("hello")) == 256

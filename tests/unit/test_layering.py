@@ -30,7 +30,7 @@ ALLOWED = {
     "llama_types": {"compat"},
     "unified": {"chat", "config", "errors", "files", "llama", "results", "types"},
     "llama_cpp": {"compat"},
-    "embedding": {"_core", "config", "engine"},
+    "embedding": {"_core", "config", "engine", "errors"},
     "chat": {"errors", "json_types"},
     "chat_completions": {"chat", "completions", "config", "errors", "grammar", "results", "types"},
     "engine": {"_core", "config", "errors", "grammar", "logs", "results", "types"},

@@ -48,7 +48,6 @@ class ChatCall:
         tools: that the model may call.
         model: name to report.
         fingerprint: of the build and the model.
-        n_prompt: tokens of the prompt.
         n_top_logprobs: alternatives to report for each token, None for no log-probabilities.
         plain: the answer is text and nothing else, since a grammar holds it from its first token on.
         with_usage: a stream ends with the counts of tokens.
@@ -58,7 +57,6 @@ class ChatCall:
     tools: list[dict[str, Any]]
     model: str
     fingerprint: str
-    n_prompt: int = 0
     n_top_logprobs: int | None = None
     plain: bool = False
     with_usage: bool = False
@@ -68,7 +66,7 @@ class ChatCall:
     def response(self, results: Sequence[GenerationResult]) -> ChatCompletion:
         """Make the whole answer of what was generated."""
         choices = [self._choice(index, result) for index, result in enumerate(results)]
-        usage = usage_of(results, self.n_prompt)
+        usage = usage_of(results, len(results))
         return {
             "id": self.id,
             "object": "chat.completion",
@@ -81,22 +79,23 @@ class ChatCall:
 
     def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
         assert result.message is not None
-        calls = bool(result.message.get("tool_calls"))
+        calls = result.message.get("tool_calls") or []
+        called = bool(calls) and _is_complete(calls[-1]["function"]["arguments"])
         choice: ChatChoice = {
             "index": index,
             "message": result.message,
             "logprobs": chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
-            "finish_reason": "tool_calls" if calls and result.finish_reason == "stop" else result.finish_reason,
+            "finish_reason": "tool_calls" if called and result.finish_reason == "stop" else result.finish_reason,
         }
         if result.matches_grammar is not None:
             choice["matches_grammar"] = result.matches_grammar
         return choice
 
-    def read(self, text: str) -> ChatMessage:
-        """Make a message of an answer's whole text."""
+    def read(self, text: str, cut: bool) -> ChatMessage:
+        """Make a message of an answer's whole text, which may be cut off."""
         if self.plain:
             return {"role": "assistant", "content": text}
-        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools))
+        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools, cut=cut))
 
     def chunks(self, events: Generator[Event], n: int) -> Iterator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
@@ -116,7 +115,7 @@ class ChatCall:
 
     def usage_chunk(self, results: Sequence[GenerationResult]) -> ChatCompletionChunk:
         """Make the piece that ends a stream with the counts of tokens."""
-        return {**self.chunk(), "usage": usage_of(results, self.n_prompt)}
+        return {**self.chunk(), "usage": usage_of(results, len(results))}
 
     def chunk(self, *choices: ChatChunkChoice) -> ChatCompletionChunk:
         """Make a piece of the stream; all of them have the same id and time."""
@@ -137,7 +136,7 @@ class ChunkReader:
         self._call = call
         self._index = index
         self._parser = None if call.plain else StreamParser(call.syntax, call.tools)
-        self._has_calls = False
+        self._arguments = ""  # of the last call
         self._ids: dict[int, str] = {}
         self._pending: list[TokenLogprob] = []  # log-probabilities of text that the parser holds back
         self._n_scored = 0
@@ -160,8 +159,8 @@ class ChunkReader:
 
     def last(self, result: GenerationResult) -> list[ChatCompletionChunk]:
         """Make the pieces that end the answer."""
-        chunks = [] if self._parser is None else self._chunks(self._parser.finish())
-        called = self._has_calls and result.finish_reason == "stop"
+        chunks = [] if self._parser is None else self._chunks(self._parser.finish(result.finish_reason == "length"))
+        called = result.finish_reason == "stop" and bool(self._ids) and _is_complete(self._arguments)
         rest = logprobs_after(result.logprobs, self._n_scored)
         logprobs = chat_logprobs(rest, self._call.n_top_logprobs or 0)
         if logprobs is not None and logprobs["content"] is not None:
@@ -174,8 +173,10 @@ class ChunkReader:
     def _chunks(self, deltas: Sequence[dict[str, Any]]) -> list[ChatCompletionChunk]:
         for delta in deltas:
             for call in delta.get("tool_calls", ()):
-                self._has_calls = True
-                self._ids.setdefault(call["index"], call.get("id", ""))
+                if call["index"] not in self._ids:
+                    self._ids[call["index"]] = call.get("id", "")
+                    self._arguments = ""
+                self._arguments += call["function"]["arguments"]
                 call["id"] = self._ids[call["index"]]  # clients expect it in every piece of a call
         return [self._chunk(delta) for delta in deltas]
 
@@ -187,6 +188,15 @@ class ChunkReader:
         )
 
 
+def _is_complete(arguments: str) -> bool:
+    """Tell whether the arguments of a call are what a client can read; a stop text may have cut them."""
+    try:
+        json.loads(arguments)
+    except ValueError:
+        return False
+    return True
+
+
 def tool_grammar(
     syntax: Syntax,
     tools: Sequence[dict[str, Any]],
@@ -194,6 +204,8 @@ def tool_grammar(
     *,
     required: bool,
     parallel: bool,
+    answer: LlamaGrammar | None = None,
+    thinks: bool = False,
 ) -> LlamaGrammar:
     """Return what holds calls to the tools' names and schemas: at once, or from where one begins.
 
@@ -203,25 +215,35 @@ def tool_grammar(
         special: texts of the vocabulary's control tokens, with their ids.
         required: the answer is to be a call.
         parallel: there may be several.
+        answer: what the answer is held to where it is no call; None for free text.
+        thinks: calls, or such an answer, come after thinking.
 
     Raises:
         UnsupportedSchemaError: naming the tool, for a schema that can't be enforced.
     """
-    return _tool_grammar(syntax, json.dumps(tools, ensure_ascii=False), special, required, parallel)
+    source = None if answer is None else answer.llguidance
+    made = _tool_grammar(
+        syntax, json.dumps(tools, ensure_ascii=False), special, required or source is not None, parallel, source, thinks
+    )
+    return made if answer is None else dataclasses.replace(made, schema=answer.schema, exact=answer.exact)
 
 
 @functools.lru_cache(64)
 def _tool_grammar(
-    syntax: Syntax, tools: str, special: tuple[tuple[str, int], ...], required: bool, parallel: bool
+    syntax: Syntax,
+    tools: str,
+    special: tuple[tuple[str, int], ...],
+    held: bool,
+    parallel: bool,
+    answer: str | None,
+    thinks: bool,
 ) -> LlamaGrammar:
     calls = syntax.calls or GENERIC_CALLS
     syntax = dataclasses.replace(syntax, calls=calls)
     trigger: str | None = syntax.trigger
-    triggered, begun = bool(trigger) and not required, ""
-    or_text = not required and not trigger and not calls.name_key
-    if required:
-        trigger = syntax.think_end if syntax.thinks_already else None
-    elif or_text:
+    triggered, begun = bool(trigger) and not held, ""
+    or_text = not held and not trigger and not calls.name_key
+    if held or or_text:
         trigger = None
     elif not trigger:
         trigger = begun = f'{{"{calls.name_key}": "'
@@ -234,15 +256,24 @@ def _tool_grammar(
         compiled=compiled_arguments,
         begun=begun,
         or_text=or_text,
+        thinks=thinks,
+        answer=answer,
     )
-    made = LlamaGrammar.from_lark(source)
-    return made if trigger is None else dataclasses.replace(made, trigger=trigger)
+    return _grammar_of(source, trigger)
 
 
 def after_thinking(syntax: Syntax, answer: LlamaGrammar, special: tuple[tuple[str, int], ...]) -> LlamaGrammar:
     """Return a grammar of a turn that ends with an answer, of thinking before it."""
     assert answer.llguidance is not None
-    return LlamaGrammar.from_lark(answer_grammar(syntax, answer.llguidance, dict(special)))
+    made = _grammar_of(answer_grammar(syntax, answer.llguidance, dict(special)))
+    return dataclasses.replace(made, schema=answer.schema, exact=answer.exact)
+
+
+def _grammar_of(source: str, trigger: str | None = None) -> LlamaGrammar:
+    """Make a grammar that names tokens of a model by their ids, which only that model's vocabulary can check."""
+    from llguidance import LLMatcher
+
+    return LlamaGrammar(llguidance=LLMatcher.grammar_from_lark(source), trigger=trigger)
 
 
 def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:

@@ -86,8 +86,9 @@ def new_id(prefix: str) -> str:
     return f"{prefix}-{os.urandom(16).hex()}"
 
 
-def usage_of(results: Sequence[GenerationResult], n_prompt: int) -> CompletionUsage:
-    """Add up tokens; prompts that have several answers count once."""
+def usage_of(results: Sequence[GenerationResult], n_answers: int = 1) -> CompletionUsage:
+    """Add up tokens; a prompt counts once, however many answers each of them has."""
+    n_prompt = sum(result.usage.prompt_tokens for result in results) // n_answers
     n_completion = sum(result.usage.completion_tokens for result in results)
     return {
         "prompt_tokens": n_prompt,

@@ -98,8 +98,9 @@ class Request:
         overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
         n_keep: tokens at its beginning that stay when others are left out.
         grammar: what the text is held to.
-        answer: where that allows thinking first: the text before the answer, and what the answer alone is held to.
-        read: makes the result's message of the text.
+        answer: where that allows something else first: the text before the answer, and what the answer is held to.
+        begun: text that the grammar has begun with already.
+        read: makes the result's message of the text, and of whether it was cut off.
     """
 
     tokens: list[int]
@@ -123,9 +124,10 @@ class Request:
     n_keep: int = 0
     grammar: LlamaGrammar | None = None
     answer: tuple[str, LlamaGrammar] | None = None
+    begun: str = ""
     slot: int | None = None
     special: bool = False
-    read: Callable[[str], ChatMessage] | None = None
+    read: Callable[[str, bool], ChatMessage] | None = None
 
 
 def _no_logprobs() -> CompletionLogprobs:
@@ -625,11 +627,6 @@ class Engine:
                 except LlamaError as error:
                     del self._running[free]
                     self._fail(waiting, error)
-                except Exception as error:  # of a caller's object, such as a sampler
-                    del self._running[free]
-                    failure = GenerationError(f"the generation could not begin: {type(error).__name__}: {error}")
-                    failure.__cause__ = error
-                    self._fail(waiting, failure)
             elif not waiting.request.share and waiting.request.slot is None:
                 break  # first come, first served
 
@@ -724,7 +721,14 @@ class Engine:
             one_by_one = request.logprobs is not None or request.draft_tokens > 0 or bool(request.processors)
             trigger = None if grammar.trigger is None else grammar.trigger.encode()
             vocabulary = vocabulary_of(self._context.model)
-            constraint = Constraint(vocabulary, grammar.llguidance, trigger=trigger, fast_forward=not one_by_one)
+            constraint = Constraint(
+                vocabulary,
+                grammar.llguidance,
+                trigger=trigger,
+                begun=request.begun.encode(),
+                fast_forward=not one_by_one,
+                canonical=not request.processors,  # which may have tokens of their own in mind
+            )
             return {"constraint": constraint}
         sampler = _core.Sampler(self._vocab)
         assert grammar.gbnf is not None
@@ -868,7 +872,7 @@ class Engine:
             logprobs=None if request.logprobs is None else self._logprobs(request, outcome),
             matches_grammar=_matches(request, outcome),
             prompt_logprobs=[] if request.score_from is None else outcome["logprobs"],
-            message=None if request.read is None else request.read(outcome["text"]),
+            message=request.read and request.read(outcome["text"], outcome["finish_reason"] == "length"),
         )
 
     def _logprobs(self, request: Request, outcome: dict[str, Any]) -> CompletionLogprobs:
@@ -949,15 +953,15 @@ class Engine:
 
 def _matches(request: Request, outcome: dict[str, Any]) -> bool | None:
     """Tell whether a text is complete under its grammar: cut at max_tokens, or by a stop text, it may not be."""
-    grammar, text = request.grammar, outcome["text"]
+    grammar, text = request.grammar, request.begun + outcome["text"]
     if grammar is None or grammar.lazy:
         return None
     if request.answer is not None:
         mark, grammar = request.answer
-        text = text.partition(mark)[2].lstrip()
+        text = text.partition(mark)[2].lstrip() if mark else text
     if outcome["finish_reason"] == "stop" and not outcome["stopped_by_text"] and not outcome["stop_token"]:
         return grammar.exact or grammar.check(text) is None
-    return grammar.accepts(text)
+    return not grammar.names_tokens and grammar.accepts(text)
 
 
 _vocabularies: weakref.WeakKeyDictionary[_core.Model, Vocabulary] = weakref.WeakKeyDictionary()

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     # Imported where they are first needed: chat, grammars and states take as long as the rest of the package.
+    from .chat.syntax import Syntax
     from .chat.template import ChatTemplate
     from .chat_completions import ChatCall
     from .compat.speculative import LlamaDraftModel
@@ -835,7 +836,7 @@ class Llama(CompatMixin):
 
     def _as_completion(self, text: str, result: GenerationResult) -> Completion:
         choice = text_choice(text, 0, result.logprobs, result.finish_reason)
-        usage = usage_of([result], result.usage.prompt_tokens)
+        usage = usage_of([result])
         return completion(new_id("cmpl"), self.model_path, [choice], usage)
 
     def _logprob_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
@@ -1337,13 +1338,12 @@ class Llama(CompatMixin):
         ]
         self._use_cache(requests)
         heads = [self._prompt_text(one) if echo else "" for one in prompts for _ in range(n)]
-        n_prompt = sum(len(request.tokens) for request in requests[::count])
         name = self._model_name(model)
         if stream:
             events = self._stream_all(requests)  # an argument that is wrong fails here, and not at the first chunk
-            return self._completion_chunks(events, heads, name, n_prompt if with_usage else None)
+            return self._completion_chunks(events, heads, name, count if with_usage else None)
         results = self._run_all(requests)
-        usage = usage_of(results, n_prompt)
+        usage = usage_of(results, count)
         if count > n:
             groups = [results[start : start + count] for start in range(0, len(results), count)]
             results = [best for group in groups for best in sorted(group, key=_mean_logprob, reverse=True)[:n]]
@@ -1451,7 +1451,7 @@ class Llama(CompatMixin):
         from .chat.call_grammar import answer_mark
         from .chat.calls import check_tool_choice, check_tools
         from .chat.messages import check_messages
-        from .chat_completions import after_thinking, grammar_of_format, tool_grammar
+        from .chat_completions import after_thinking, grammar_of_format
 
         options = self._modern(options)
         wishes = split_options(
@@ -1476,30 +1476,19 @@ class Llama(CompatMixin):
         form = grammar_of_format(options.get("response_format"))
         if form is not None and grammar is not None:
             raise ValidationError("response_format and grammar say both what the answer is held to; give one of them")
-        held = form or grammar
-        if held is not None and choice == "required":
+        if choice == "required" and (form or grammar) is not None:
             raise ValidationError("an answer can't both follow a grammar and call a tool; leave out tool_choice")
-        call, tokens = self._chat_prompt(check_messages(messages), offered, options)
-        answer: tuple[str, LlamaGrammar] | None = None
-        if form is not None and call.syntax.thinks_first(options.get("chat_template_kwargs") or {}):
-            answer = answer_mark(call.syntax), form
-            held = after_thinking(call.syntax, form, self._control_tokens)
-            call.tools = []
-        call.plain = held is not None and answer is None
+        messages = check_messages(messages)
+        call, tokens = self._chat_prompt(messages, offered, options)
+        thinks = form is not None and call.syntax.thinks_first(options.get("chat_template_kwargs") or {})
+        call.plain = grammar is not None or (form is not None and not thinks and not offered)
         call.n_top_logprobs = (top or 0) if scored else None
         call.with_usage = includes_usage(stream, options.get("stream_options"))
-        if held is None and offered:
-            parallel = options.get("parallel_tool_calls")
-            if parallel is None:  # who names a function waits for one call, which weak models would go on to repeat
-                parallel = not isinstance(options.get("tool_choice"), Mapping)
-            check_bool("parallel_tool_calls", parallel)
-            held = tool_grammar(
-                call.syntax,
-                callable_tools,
-                self._control_tokens,
-                required=choice == "required",
-                parallel=parallel,
-            )
+        held = grammar
+        if offered and grammar is None:
+            held = self._tool_grammar(call.syntax, callable_tools, choice == "required", form, thinks, options)
+        elif form is not None:
+            held = after_thinking(call.syntax, form, self._control_tokens) if thinks else form
         most = options.get("max_completion_tokens")
         params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
         check_seed("seed", options.get("seed"))
@@ -1517,12 +1506,40 @@ class Llama(CompatMixin):
                 stream=stream,
             )
             request.special = not call.plain
-            request.answer = answer
+            if form is not None:
+                request.answer = answer_mark(call.syntax) if thinks else "", form
+                request.begun = call.syntax.answered(messages[-1]["content"]) if call.syntax.continues else ""
             request.reuse = not reset_kv_cache
             request.read = None if stream else call.read
             requests.append(request)
         self._use_cache(requests)
         return call, requests
+
+    def _tool_grammar(
+        self,
+        syntax: Syntax,
+        tools: list[dict[str, Any]],
+        required: bool,
+        form: LlamaGrammar | None,
+        thinks: bool,
+        options: Mapping[str, Any],
+    ) -> LlamaGrammar:
+        """Return what holds calls, and other answers to their form."""
+        from .chat_completions import tool_grammar
+
+        parallel = options.get("parallel_tool_calls")
+        if parallel is None:  # who names a function waits for one call, which weak models would go on to repeat
+            parallel = not isinstance(options.get("tool_choice"), Mapping)
+        check_bool("parallel_tool_calls", parallel)
+        return tool_grammar(
+            syntax,
+            tools,
+            self._control_tokens,
+            required=required,
+            parallel=parallel,
+            answer=form,
+            thinks=thinks or (required and syntax.thinks_already),
+        )
 
     def _chat_prompt(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], options: Mapping[str, Any]
@@ -1565,7 +1582,7 @@ class Llama(CompatMixin):
         if self._vocab.add_bos() and self._config.add_bos and tokens[:1] != [self._vocab.bos()]:
             tokens.insert(0, self._vocab.bos())
         name = self._model_name(options.get("model"))
-        call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}", n_prompt=len(tokens))
+        call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}")
         return call, tokens
 
     def _model_name(self, model: str | None) -> str:
@@ -1644,9 +1661,9 @@ class Llama(CompatMixin):
         events: Generator[tuple[int, str | GenerationResult]],
         heads: list[str],
         model: str,
-        n_prompt: int | None,
+        n_answers: int | None,
     ) -> Iterator[Completion]:
-        """Give text in chunks, with the log-probabilities of the tokens that it is made of."""
+        """Give text in chunks; the usage comes last, if it is said how many answers a prompt has."""
         chunk = completion(new_id("cmpl"), model, [])
         results: list[GenerationResult] = []
         n_scored = [0] * len(heads)
@@ -1663,8 +1680,8 @@ class Llama(CompatMixin):
                 results.append(event)
                 logprobs = logprobs_after(event.logprobs, n_scored[index])
                 yield {**chunk, "choices": [text_choice("", index, logprobs, event.finish_reason)]}
-        if n_prompt is not None:
-            yield {**chunk, "usage": usage_of(results, n_prompt)}
+        if n_answers is not None:
+            yield {**chunk, "usage": usage_of(results, n_answers)}
 
     def _run_all(self, requests: list[Request]) -> list[GenerationResult]:
         """Run requests side by side; one alone runs where `generate` does."""

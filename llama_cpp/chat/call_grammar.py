@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import UnsupportedSchemaError, ValidationError
+from .parameters import forms, kinds_of
 from .syntax import ARGUMENTS, CALL_ID, HARMONY_CALLS, INDEX, KEY, NAME, CallSyntax, Syntax
 
 logger = logging.getLogger("llama_cpp")
@@ -37,6 +38,8 @@ def call_grammar(
     compiled: Compile,
     begun: str = "",
     or_text: bool = False,
+    thinks: bool = False,
+    answer: str | None = None,
 ) -> str:
     """Write the grammar of calls, as llguidance's Lark.
 
@@ -50,6 +53,8 @@ def call_grammar(
         compiled: makes grammars of schemas.
         begun: a text that the first call has begun with already, where the syntax has no trigger.
         or_text: the turn may begin with content, or be content alone, where calls begin with the tool's name.
+        thinks: there is thinking before them.
+        answer: grammar of what may stand in their place, in the same notation.
 
     Raises:
         UnsupportedSchemaError: naming the tool, if its schema can't be enforced, or the syntax can't say what it says.
@@ -60,14 +65,16 @@ def call_grammar(
     writer = _CallWriter(calls, special, compiled)
     if or_text:
         return writer.turn(syntax, tools, more=parallel)
-    if calls is HARMONY_CALLS:
-        return writer.grammar("" if triggered else calls.prefix, tools, "", more=False)
     head = (calls.section_start + calls.prefix).lstrip()
     if triggered:
-        head = head.partition(calls.trigger)[2]
-    elif syntax.harmony:
+        head = head.partition(syntax.trigger)[2]
+    elif syntax.harmony and calls is not HARMONY_CALLS:
         head = f" to={NAME}<|message|>{head}"
-    return writer.grammar(head, tools, begun, more=parallel and calls.parallel)
+    before, before_answer = writer.thinking(syntax)
+    turn = writer.calls(head, tools, begun, more=parallel and calls.parallel)
+    if answer is not None:
+        turn = f"{turn} | {before_answer} {writer.nested(answer)}"
+    return writer.grammar(f"{before if thinks else ''} ({turn})")
 
 
 def answer_grammar(syntax: Syntax, answer: str, special: Mapping[str, int]) -> str:
@@ -79,24 +86,22 @@ def answer_grammar(syntax: Syntax, answer: str, special: Mapping[str, int]) -> s
         special: as `call_grammar` has it.
     """
     writer = _Writer(special)
-    start, end, after = _thinking(syntax)
-    start = f"/{WHITESPACE}/ {writer.text(start)}" if start else ""
-    before = f"{start} {writer.text_until(end)} /{WHITESPACE}/ {writer.text(after)}"
-    return "\n".join([f"start: {before} answer", f"answer: %lark {{\n{answer}\n}}", *writer.rules])
+    before, before_answer = writer.thinking(syntax)
+    return writer.grammar(f"{before} {before_answer} {writer.nested(answer)}")
 
 
 def answer_mark(syntax: Syntax) -> str:
-    """Return the text behind which the answer of an `answer_grammar` stands, but for space before it."""
-    _, end, after = _thinking(syntax)
+    """Return the text behind which an answer that follows thinking stands, but for space before it."""
+    _, end, after = _marks(syntax)
     return after or end
 
 
-def _thinking(syntax: Syntax) -> tuple[str, str, str]:
+def _marks(syntax: Syntax) -> tuple[str, str, str]:
     """Return what thinking begins with, if the prompt has not begun it, what ends it, and what begins the answer."""
     if syntax.calls is HARMONY_CALLS:
-        return "<|channel|>analysis<|message|>", "<|end|>", "<|start|>assistant<|channel|>final<|message|>"
+        return "<|channel|>analysis<|message|>", "<|end|><|start|>assistant", "<|channel|>final<|message|>"
     if syntax.harmony:
-        return " to=self<|message|>", "<|eom|>", "<|start|>assistant to=user<|message|>"
+        return " to=self<|message|>", "<|eom|><|start|>assistant", " to=user<|message|>"
     start = "" if syntax.thinks_already else syntax.think_start
     return start, syntax.think_end.strip(), syntax.content_start.strip()
 
@@ -115,6 +120,23 @@ class _Writer:
         name = f"r{len(self.rules)}"
         self.rules.append(f"{name}{attributes}: {body}")
         return name
+
+    def nested(self, grammar: str) -> str:
+        """Add a rule that is a whole grammar, and return its name."""
+        return self.rule(f"%lark {{\n{grammar}\n}}")
+
+    def grammar(self, start: str) -> str:
+        """Return the whole: what it starts with, and the rules."""
+        return "\n".join([f"start: {start}", *self.rules])
+
+    def thinking(self, syntax: Syntax) -> tuple[str, str]:
+        """Write any thinking up to its end, and what stands between that and an answer."""
+        start, end, after = _marks(syntax)
+        space = "" if syntax.harmony else f"/{WHITESPACE}/"
+        if not end:
+            return "", ""
+        begin = f"{space} {self.text(start)}" if start else ""
+        return f"{begin} {self.text_until(end)} {space}", f"{self.text(after)} {space}" if after else ""
 
     def text(self, text: str) -> str:
         """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
@@ -171,21 +193,22 @@ class _CallWriter(_Writer):
         start = "content" if syntax.continues else f"{self.text(syntax.content_start)} content | call more"
         return "\n".join([f"start: {start}", *lines, *self.rules])
 
-    def grammar(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
-        """Return the whole: a first call, and more of them."""
+    def calls(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
+        """Write a first call, and more of them."""
         calls = self._calls
         arguments = [self._arguments(tool) for tool in tools]
         pairs = list(zip(tools, arguments, strict=True))
-        body = " | ".join(self._call(tool["function"]["name"], rule) for tool, rule in pairs)
         first = " | ".join(
             f"{self.text(head.replace(NAME, name := tool['function']['name']))} {self._call(name, rule, begun)}"
             for tool, rule in pairs
         )
         suffix, again = self.text(calls.suffix), self.text(calls.separator + calls.prefix)
         end = self.text(calls.section_end.rstrip())
-        repeated = f"({again} call {suffix})*" if more else ""
-        start = f"start: ({first}) {suffix} {repeated} {end}"
-        return "\n".join([start, *([f"call: {body}"] if more else []), *self.rules])
+        repeated = ""
+        if more:
+            call = self.rule(" | ".join(self._call(tool["function"]["name"], rule) for tool, rule in pairs))
+            repeated = f"({again} {call} {suffix})*"
+        return f"({first}) {suffix} {repeated} {end}"
 
     def _call(self, name: str, arguments: str, begun: str = "") -> str:
         calls = self._calls
@@ -250,23 +273,24 @@ class _CallWriter(_Writer):
             return f"{self.text(f'{key}=')} ({self._value(schema, root)})"
         if calls.kind == "bare":
             return f"{self.text(f'{key}:')} ({self._value(schema, root)})"
+        if "oneOf" in schema:
+            self._compiled(_part(schema, root), self._strict)  # which refuses forms that several can have
+        return f"({' | '.join(self._form(key, form, root) for form in forms(schema, root))})"
+
+    def _form(self, key: str, form: Schema, root: Schema) -> str:
+        """Write an argument of one of the forms that it may have: a text as it stands, other values as JSON."""
+        calls = self._calls
         suffix = calls.value_suffix.replace(KEY, key)
-        if "pattern" in schema and "string" in _kinds(schema):
-            schema = self._without_pattern(key, schema)
         head = self.text(calls.key_prefix + key + calls.key_suffix)
-        if _is_text(schema):
-            others = [kind for kind in _kinds(schema) if kind != "string"]
-            if not others or not calls.number_key_suffix:
-                return f"{head} {self.text_until(suffix)}"
-            other = self._argument(key, {**schema, "type": others}, root)
-            return f"({head} {self.text_until(suffix)} | {other})"
-        if _kinds(schema) == ["string"] and not {"enum", "const"} & schema.keys():
-            return f"{head} {self._bounded_text(schema, suffix)}"
-        if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
-            return f"{head} ({' | '.join(self.text(one) for one in schema['enum'])}) {self.text(suffix)}"
+        if all(isinstance(one, str) for one in form.get("enum", [None])):
+            return f"{head} ({' | '.join(self.text(one) for one in form['enum'])}) {self.text(suffix)}"
+        if not form or form.get("type") == "string":
+            form = self._without_pattern(key, form)
+            bounded = bool({"minLength", "maxLength"} & form.keys())
+            return f"{head} {self._bounded_text(form, suffix) if bounded else self.text_until(suffix)}"
         if calls.number_key_suffix:
-            head = self.text(calls.key_prefix + key + _said(calls.number_key_suffix, _kinds(schema)))
-        return f"{head} ({self._value(schema, root)}) {self.text(suffix)}"
+            head = self.text(calls.key_prefix + key + _said(calls.number_key_suffix, kinds_of(form, root)))
+        return f"{head} ({self._value(form, root)}) {self.text(suffix)}"
 
     def _value(self, schema: Schema, root: Schema) -> str:
         """Write a literal: JSON's, and what else Python, or the model, has for texts and truth."""
@@ -286,6 +310,8 @@ class _CallWriter(_Writer):
 
     def _without_pattern(self, key: str, schema: Schema) -> Schema:
         """Leave the pattern of a text without quotes out, if the tool is not strict."""
+        if "pattern" not in schema:
+            return schema
         message = f"this model writes texts without quotes, and can't be held to the pattern of {key!r}"
         if self._strict:
             pointer = f"/properties/{key}/pattern"
@@ -301,7 +327,7 @@ class _CallWriter(_Writer):
         return f"{self.rule(f'/[^{first}]{length}{_pattern_of(plain)}/')} {self.text(rest)}"
 
     def _json(self, schema: Schema) -> str:
-        return self.rule(f"%lark {{\n{self._compiled(schema, self._strict)}\n}}")
+        return self.nested(self._compiled(schema, self._strict))
 
 
 def _pattern_of(text: str) -> str:
@@ -323,12 +349,13 @@ def _kinds(schema: Schema) -> list[str]:
     return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
-def _said(key_suffix: str, kinds: Sequence[str]) -> str:
+def _said(key_suffix: str, kinds: Collection[str]) -> str:
     """Put the type of a value in the place of the one that the probe had, where a syntax names types."""
     found = re.search(r'"(\w+)"', key_suffix)
     if found is None or found[1] not in _JSON_TYPES or len(kinds) != 1:
         return key_suffix
-    return key_suffix.replace(found[0], f'"{"number" if kinds[0] == "integer" else kinds[0]}"')
+    (kind,) = kinds
+    return key_suffix.replace(found[0], f'"{"number" if kind == "integer" else kind}"')
 
 
 def _part(schema: Schema, root: Schema) -> Schema:

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .literals import LiteralReader, read_value
+from .parameters import kind_of, kinds_of
 from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax, Syntax
 
 Delta = dict[str, Any]
@@ -28,7 +29,9 @@ _LONGEST_HEAD = 1024  # of a JSON call, in characters, up to its arguments
 _LONGEST_SPACE = 64  # that is held back, since the end of the turn, or a call, may follow
 
 
-def parse(syntax: Syntax, text: str, *, tools: Tools | None = None, partial: bool = False) -> dict[str, Any]:
+def parse(
+    syntax: Syntax, text: str, *, tools: Tools | None = None, partial: bool = False, cut: bool = False
+) -> dict[str, Any]:
     """Read a message.
 
     Args:
@@ -37,6 +40,7 @@ def parse(syntax: Syntax, text: str, *, tools: Tools | None = None, partial: boo
         tools: that it was offered, whose schemas tell texts from numbers where the syntax does not. Where there were
             none, [], nothing is a call; None is not known.
         partial: the text may go on: what could still become something else is left out.
+        cut: it would have gone on, so that the beginning of a call is not content.
 
     Returns:
         OpenAI's message: role, content (None beside calls alone), reasoning_content and tool_calls where there are any.
@@ -44,7 +48,7 @@ def parse(syntax: Syntax, text: str, *, tools: Tools | None = None, partial: boo
     parser = StreamParser(syntax, tools)
     deltas = parser.feed(text)
     if not partial:
-        deltas += parser.finish()
+        deltas += parser.finish(cut)
     return message_of(deltas)
 
 
@@ -94,7 +98,7 @@ class StreamParser:
             self._calls = None
         self._tools = None if tools is None else {_function(tool)["name"]: _function(tool) for tool in tools}
         self._text = ""  # that is not read yet
-        self._final = False
+        self._final = self._cut = False
         self._deltas: list[Delta] = []
         self._n_calls = 0
         self._run = self._harmony() if syntax.harmony else self._turn()
@@ -106,9 +110,9 @@ class StreamParser:
         deltas, self._deltas = self._deltas, []
         return deltas
 
-    def finish(self) -> list[Delta]:
-        """Return what is left, now that nothing follows."""
-        self._final = True
+    def finish(self, cut: bool = False) -> list[Delta]:
+        """Return what is left, now that nothing follows; where the text was cut off, no beginning of a call."""
+        self._final, self._cut = True, cut
         return self.feed("")
 
     # -- the turn ------------------------------------------------------------------------------------------------------
@@ -126,8 +130,11 @@ class StreamParser:
         while True:
             mark = yield from self._until(marks, "content", lstrip=not said, keep=trigger)
             if mark == trigger:
+                certain = self._final
                 said = not (yield from self._section())
-                if said:  # it speaks of calls
+                if said and self._cut and not certain:
+                    self._text = ""
+                elif said:  # it speaks of calls
                     end = self._text.index(mark) + len(mark)
                     self._say("content", self._text[:end])
                     self._text = self._text[end:]
@@ -364,7 +371,7 @@ class StreamParser:
                 break
             self._add(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
             if kind is None:
-                kind = _kinds(schema.get("properties", {}).get(key), schema)
+                kind = kinds_of(schema.get("properties", {}).get(key), schema)
             if not (yield from self._parameter(keys, key, kind)):
                 return True
             before = ", "
@@ -679,38 +686,15 @@ def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return function if isinstance(function, Mapping) else tool
 
 
-def _kinds(schema: Any, root: Mapping[str, Any], depth: int = 8) -> frozenset[str]:
-    """Return the JSON types that a schema allows, none if it does not say."""
-    if not isinstance(schema, Mapping) or not depth:
-        return frozenset()
-    if isinstance(schema.get("type"), str):
-        return frozenset({schema["type"]})
-    if isinstance(schema.get("type"), Sequence):
-        return frozenset(schema["type"])
-    if "enum" in schema or "const" in schema:
-        return frozenset(_kind(value) for value in schema.get("enum", [schema.get("const")]))
-    if isinstance(schema.get("$ref"), str):
-        found: Any = root
-        for part in schema["$ref"].removeprefix("#/").split("/"):
-            found = found.get(part) if isinstance(found, Mapping) else None
-        return _kinds(found, root, depth - 1)
-    branches = [_kinds(one, root, depth - 1) for key in ("anyOf", "oneOf") for one in schema.get(key, ())]
-    return frozenset().union(*branches) if all(branches) else frozenset()
-
-
-def _kind(value: Any) -> str:
-    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", type(None): "null"}
-    return kinds.get(type(value), "object")
-
-
 def _value(text: str, kinds: frozenset[str]) -> Any:
     """Read a value that is no text for certain."""
     try:
         value = read_value(text)
     except (ValueError, RecursionError):
         return text
-    kind = _kind(value)
-    fits = kind in kinds or (kind == "integer" and "number" in kinds)
+    kind = kind_of(value)
+    number = "integer" if isinstance(value, float) and value.is_integer() else "number"
+    fits = kind in kinds or (kind in ("integer", "number") and bool(kinds & {"number", number}))
     if kind == "string" or ("string" in kinds and not fits):
         return text
     return value

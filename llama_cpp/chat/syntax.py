@@ -138,6 +138,12 @@ class Syntax:
         _, opened, thought = text.rpartition(self.think_start or "\0")
         return replace(self, thinks_already=bool(opened) and self.think_end not in thought, continues=True)
 
+    def answered(self, text: str) -> str:
+        """Return what of a turn's begun content is its answer."""
+        if self.thinks_already:
+            return ""
+        return text.rpartition(self.think_end)[2].lstrip() if self.think_end else text
+
     def thinks_first(self, template_kwargs: Mapping[str, Any]) -> bool:
         """Tell whether an answer in a form comes after thinking, which the prompt begins or was told to ask for."""
         if self.harmony or self.thinks_already:

@@ -92,38 +92,57 @@ class Constraint:
         vocabulary: of the model.
         grammar: in llguidance's own format.
         trigger: text after which the grammar begins; None is at once.
+        begun: text that the grammar has begun with already.
         fast_forward: let `accept` return what must follow.
+        canonical: if not, allow it in those tokens alone, one at a time.
 
     Raises:
-        ValidationError: if llguidance refuses the grammar.
+        ValidationError: if llguidance refuses the grammar, or that text.
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, grammar: str, *, trigger: bytes | None = None, fast_forward: bool = True
+        self,
+        vocabulary: Vocabulary,
+        grammar: str,
+        *,
+        trigger: bytes | None = None,
+        begun: bytes = b"",
+        fast_forward: bool = True,
+        canonical: bool = True,
     ) -> None:
         self._vocabulary = vocabulary
         self._matcher = vocabulary.matcher(grammar)
         self._trigger = trigger
         self._tail = b""  # the last bytes of the text, where a trigger is waited for
         self._fast_forward = fast_forward
+        self._canonical = canonical
+        self._forced: list[int] = []  # what must come next, token by token
+        if begun and not self._matcher.consume_tokens(vocabulary(begun)):
+            text = begun.decode("utf-8", "replace")
+            raise ValidationError(f"no text of the grammar begins with {text!r}, which the answer is to go on with")
 
     def allows(self, token: int) -> bool:
         """Tell whether a token may come next."""
         if self._trigger is not None:
             rest = self._after_trigger(token)
             return rest is None or self._fits(rest)
+        if self._forced:
+            return token == self._forced[0]
         if token in self._vocabulary.eog:
             return bool(self._matcher.is_accepting())
         return bool(self._matcher.validate_tokens([token]) == 1)
 
     def mask(self, address: int, n_bytes: int) -> None:
         """Set a bit, at an address, for each token that `allows` may allow; the vocabulary is padded to 32 tokens."""
-        if self._trigger is None:
+        if self._trigger is None and not self._forced:
             self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
-        else:
-            import ctypes
+            return
+        import ctypes
 
-            ctypes.memset(address, 0xFF, n_bytes)  # any text may stand before the grammar
+        ctypes.memset(address, 0 if self._forced else 0xFF, n_bytes)  # any text may stand before the grammar
+        if self._forced:
+            word, bit = divmod(self._forced[0], 32)
+            ctypes.c_uint32.from_address(address + 4 * word).value = 1 << bit
 
     def accept(self, token: int) -> list[int]:
         """Note that a token was chosen, and return those that must follow it, which count as chosen too."""
@@ -137,8 +156,15 @@ class Constraint:
         else:
             tokens = [token]
         self._consume(tokens)
-        forced = list(self._matcher.compute_ff_tokens()) if self._fast_forward else []
-        forced = [one for one in forced if one not in self._vocabulary.eog]
+        if self._forced:
+            del self._forced[0]
+            return []
+        if not self._fast_forward and not self._canonical:
+            return []
+        forced = [one for one in self._matcher.compute_ff_tokens() if one not in self._vocabulary.eog]
+        if not self._fast_forward:
+            self._forced = forced
+            return []
         self._consume(forced)
         return forced
 

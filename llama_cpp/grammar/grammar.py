@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # llama.cpp's chat parsers write it around a group. It changes nothing in what is found, but is tried from each place.
 _ANYTHING_AROUND = re.compile(r"^\[\\s\\S\]\*\?(?=\((?!\?))|(?<=\))\[\\s\\S\]\*$")
 
+# Tokens that a Lark grammar names by their ids: those of a model, and not of the bytes that texts are checked with.
+_TOKEN_IDS = re.compile(r"<\[[^\]<>]*\]>")
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -77,6 +80,11 @@ class LlamaGrammar:
     def lazy(self) -> bool:
         """Whether text is free until something triggers the grammar."""
         return self.trigger is not None or bool(self.trigger_patterns or self.trigger_tokens)
+
+    @property
+    def names_tokens(self) -> bool:
+        """Whether it is a Lark grammar that names tokens by their ids."""
+        return self.llguidance is not None and _TOKEN_IDS.search(self.llguidance) is not None
 
     # -- making one ----------------------------------------------------------------------------------------------------
 
@@ -185,13 +193,16 @@ class LlamaGrammar:
     def from_lark(cls, source: str) -> LlamaGrammar:
         """Make a grammar of llguidance's variant of Lark.
 
+        Tokens that it names by their ids, as `<[128001]>`, are looked up when a model uses it.
+
         Raises:
             ValidationError: if llguidance refuses it.
         """
         from llguidance import LLMatcher
 
         check_text("source", source)
-        return cls(llguidance=_checked(LLMatcher.grammar_from_lark(source), "the Lark grammar"))
+        _checked(LLMatcher.grammar_from_lark(_TOKEN_IDS.sub("<[0]>", source)), "the Lark grammar")
+        return cls(llguidance=LLMatcher.grammar_from_lark(source))
 
     # -- asking it -----------------------------------------------------------------------------------------------------
 
@@ -206,6 +217,10 @@ class LlamaGrammar:
             from . import gbnf
 
             return Explanation(*gbnf.parse(self.gbnf, self.root).explain(text))
+        if self.names_tokens:
+            raise ValidationError(
+                "this grammar names tokens by their ids, so that no text is in its language without a model"
+            )
         matcher, tokens = _byte_matcher(self.llguidance or "").deep_copy(), list(data)
         n_taken = matcher.try_consume_tokens(tokens)
         if matcher.is_error() and self.llguidance != NOTHING:

@@ -53,8 +53,10 @@ class ThinkingBudget:
 
     def _thinks(self, token_ids: list[int]) -> bool:
         written = token_ids[self._n_prompt :]
+        start, end = self._tags
+        if len(written) > self._n_tokens and self._closes_at is None:  # a grammar may write the tag in other tokens
+            return self._text_of(written[-len(start.encode()) :]).endswith(start.rstrip())
         if len(written) > self._n_tokens:
             return written[-len(self._start) :] == self._start
-        start, end = self._tags
         text = (start if self._opened else "") + self._text_of(written)
         return start in text.rpartition(end)[2]

@@ -9,11 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gguf
 import jsonschema
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from llama_cpp import Llama, LlamaGrammar, SamplingParams, TemplateError, UnsupportedSchemaError, ValidationError
+from llama_cpp import (
+    Llama,
+    LlamaError,
+    LlamaGrammar,
+    SamplingParams,
+    TemplateError,
+    UnsupportedSchemaError,
+    ValidationError,
+)
 from tests import tiny
 from tests.conftest import MakeTiny
 from tests.helpers import load
@@ -296,6 +305,147 @@ def test_random_weights_make_valid_calls(make_tiny: MakeTiny, vendored: Path, na
             arguments_of(call)
             n_valid += 1
         assert n_valid >= 2
+
+
+def with_control_tokens(template: str, path: Path) -> Path:
+    """Write a model whose vocabulary has a template's special tokens as control tokens, behind those of bytes."""
+    vocab = tiny.spm_vocab(900)
+    tokens, types = list(vocab["tokenizer.ggml.tokens"]), list(vocab["tokenizer.ggml.token_type"])
+    texts = dict.fromkeys(
+        re.findall(r"<[|\N{FULLWIDTH VERTICAL LINE}][^|\N{FULLWIDTH VERTICAL LINE}<>]+[^<>]*>", template)
+    )
+    for index, text in enumerate(text for text in texts if text not in tokens):
+        tokens[-1 - index], types[-1 - index] = text, gguf.TokenType.CONTROL
+    vocab |= {"tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types}
+    return tiny.write_model(path, vocab=vocab, chat_template=template, n_ctx_train=8192)
+
+
+@pytest.mark.parametrize("name", ["deepseek-ai-DeepSeek-V3.1", "CohereForAI-c4ai-command-r7b-12-2024-tool_use"])
+def test_control_tokens_hold_calls_and_thinking(tmp_path: Path, vendored: Path, name: str) -> None:
+    template = (vendored / "models" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    with load(with_control_tokens(template, tmp_path / "model.gguf"), n_ctx=8192) as llm:
+        assert max(token for _, token in llm._control_tokens) > 256
+        options: dict[str, Any] = {"tools": [WEATHER, NOOP], "max_tokens": 400, "parallel_tool_calls": False}
+        rows = [{"messages": PARIS, "tool_choice": "required", "seed": seed, **options} for seed in range(6)]
+        ended = [row for row in llm.generate_batch(rows) if row.finish_reason == "stop"]
+        assert len(ended) >= 2
+        for row in ended:
+            assert row.matches_grammar
+            arguments_of(row.message["tool_calls"][0])
+        assert llm.create_chat_completion(PARIS, seed=1, **{**options, "max_tokens": 8})
+        cut: Any = llm.create_chat_completion(
+            PARIS,
+            response_format={"type": "json_object"},
+            chat_template_kwargs={"enable_thinking": True, "thinking": True},
+            max_tokens=8,
+            seed=1,
+        )
+        assert cut["choices"][0]["matches_grammar"] is False
+        assert cut["choices"][0]["message"]["content"] == ""
+
+
+def test_a_call_that_a_stop_text_cuts_is_none_to_be_made(smol: Llama) -> None:
+    free = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    options: dict[str, Any] = {"tools": [free], "tool_choice": "required", "max_tokens": 60, **GREEDY}
+    whole: Any = smol.create_chat_completion(PARIS, stop=["\n "], **options)["choices"][0]  # type: ignore[index]
+    assert whole["message"]["tool_calls"][0]["function"]["arguments"] == "{"
+    assert whole["finish_reason"] == "stop"
+    chunks: Any = list(smol.create_chat_completion(PARIS, stop=["\n "], stream=True, **options))
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    behind: Any = smol.create_chat_completion(PARIS, stop=["</tool_call>"], **options)["choices"][0]  # type: ignore[index]
+    assert behind["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_that_is_cut_within_its_head_is_no_content(smol: Llama, stream: bool) -> None:
+    options: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 6, **GREEDY}
+    answer: Any = smol.create_chat_completion(PARIS, stream=stream, **options)
+    message = gathered(list(answer)) if stream else answer["choices"][0]["message"]
+    assert not message["content"]
+    assert not message.get("tool_calls")
+
+
+@pytest.mark.parametrize("option", [{"logprobs": True}, {"draft_tokens": 4}])
+def test_what_must_follow_is_the_same_with_and_without_a_row_for_each_token(
+    smol: Llama, option: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required", "max_tokens": 60, **GREEDY}
+    one, other = (smol.create_chat_completion(PARIS, **options, **more) for more in ({}, option))
+    calls: list[Any] = [answer["choices"][0]["message"]["tool_calls"] for answer in (one, other)]  # type: ignore[index]
+    assert [call["function"] for call in calls[0]] == [call["function"] for call in calls[1]]
+
+
+def test_a_required_call_comes_after_thinking_and_not_instead(tmp_path: Path, vendored: Path) -> None:
+    name = "deepseek-ai-DeepSeek-R1-Distill-Llama-8B"
+    template = (vendored / "models" / "templates" / f"{name}.jinja").read_text(encoding="utf-8")
+    path = tiny.write_chain_model(tmp_path / "model.gguf", ["hm", ", done"], chat_template=template)
+    with load(path, n_ctx=1024) as llm:
+        options: dict[str, Any] = {"tools": [NOOP], "tool_choice": "required", "max_tokens": 40}
+        choice: Any = llm.create_chat_completion(PARIS, **options)["choices"][0]  # type: ignore[index]
+        assert choice["message"]["reasoning_content"].startswith("hm, done")
+        assert choice["finish_reason"] == "length"
+
+
+FORM = {
+    "type": "json_object",
+    "schema": {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}, "n": {"type": "integer", "maximum": 99}},
+        "required": ["city", "n"],
+        "additionalProperties": False,
+    },
+}
+
+
+def test_an_answer_in_a_form_can_be_gone_on_with(smol: Llama) -> None:
+    whole: Any = smol.create_chat_completion(PARIS, response_format=FORM, max_tokens=60, **GREEDY)  # type: ignore[arg-type]
+    for n in (3, 6, 9):
+        begun: Any = smol.create_chat_completion(PARIS, response_format=FORM, max_tokens=n, **GREEDY)  # type: ignore[arg-type]
+        message = begun["choices"][0]["message"]
+        rest: Any = smol.create_chat_completion(
+            [*PARIS, message],
+            response_format=FORM,
+            max_tokens=60,
+            continue_final_message=True,
+            **GREEDY,  # type: ignore[arg-type]
+        )
+        assert json.loads(message["content"] + rest["choices"][0]["message"]["content"]).keys() == {"city", "n"}
+        assert rest["choices"][0]["matches_grammar"]
+    assert json.loads(whole["choices"][0]["message"]["content"])
+    other = {"role": "assistant", "content": "The city"}
+    with pytest.raises(LlamaError, match="begins with 'The city'"):
+        smol.create_chat_completion([*PARIS, other], response_format=FORM, continue_final_message=True)
+
+
+def test_an_answer_has_its_form_or_calls_a_tool(smol: Llama, make_tiny: MakeTiny, vendored: Path) -> None:
+    template = (vendored / "models" / "templates" / "Qwen-Qwen3-0.6B.jinja").read_text(encoding="utf-8")
+    with load(make_tiny("qwen3", chat_template=template), n_ctx=4096) as llm:
+        one = {"messages": PARIS, "tools": [WEATHER], "response_format": FORM, "parallel_tool_calls": False}
+        wild = SamplingParams(temperature=50, top_k=0, top_p=1)
+        kinds = set()
+        for result in llm.generate_batch([{**one, "seed": seed} for seed in range(24)], sampling=wild, max_tokens=400):
+            if result.finish_reason != "stop":
+                continue
+            assert result.matches_grammar
+            if result.message.get("tool_calls"):
+                arguments_of(result.message["tool_calls"][0])
+            else:
+                jsonschema.validate(json.loads(result.message["content"]), FORM["schema"])
+            kinds.add("tool_calls" in result.message)
+        assert kinds == {True, False}
+    answer: Any = smol.create_chat_completion(PARIS, tools=[WEATHER], response_format=FORM, max_tokens=60, **GREEDY)  # type: ignore[arg-type]
+    message = answer["choices"][0]["message"]
+    assert "tool_calls" in message or json.loads(message["content"])
+
+
+def test_usage_counts_what_is_left_of_a_prompt(smol: Llama) -> None:
+    long = [{"role": "user", "content": "word " * 2000}]
+    options: dict[str, Any] = {"max_tokens": 2, "overflow": "truncate"}
+    for n in (1, 2):
+        chat: Any = smol.create_chat_completion(long, n=n, **options)
+        text: Any = smol.create_completion("word " * 2000, n=n, **options)
+        assert chat["usage"]["prompt_tokens"] <= 1024
+        assert text["usage"]["prompt_tokens"] <= 1024
 
 
 def test_calls_are_valid_whatever_the_schema_says(make_tiny: MakeTiny, vendored: Path) -> None:

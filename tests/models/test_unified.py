@@ -357,6 +357,9 @@ def test_an_answer_in_a_form_comes_after_thinking(family: str, smollm2_path: Pat
         assert llm.generate_batch([PARIS], SYSTEM, thinking=True, **options) == [choice["message"]["content"]]
         cut = llm.chat(messages, thinking=True, **{**options, "max_tokens": 11})["choices"][0]  # type: ignore[index]
         assert (cut["message"]["content"], cut["finish_reason"], cut["matches_grammar"]) == ("", "length", False)
+        soon = {**options, "max_thinking_tokens": 0}
+        content = llm.chat(messages, thinking=True, **soon)["choices"][0]["message"]["content"]  # type: ignore[index]
+        assert json.loads(content)["city"] in ("Paris", "Rome")
         plain = llm.chat(messages, **options)["choices"][0]["message"]  # type: ignore[index]
         assert json.loads(plain["content"])["city"] in ("Paris", "Rome")
         assert "reasoning_content" not in plain

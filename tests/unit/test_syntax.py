@@ -201,6 +201,42 @@ def test_what_the_grammar_allows_is_read_and_valid(stem: str) -> None:
             jsonschema.validate(json.loads(call["function"]["arguments"]), SCHEMAS[call["function"]["name"]])
 
 
+FORMS: dict[str, dict[str, Any]] = {
+    "reference": {"$ref": "#/$defs/Unit"},
+    "all of one": {"allOf": [{"$ref": "#/$defs/Unit"}], "description": "d", "default": "celsius"},
+    "constant": {"type": "string", "const": "now"},
+    "bare constant": {"const": "now"},
+    "optional text": {"anyOf": [{"type": "string", "maxLength": 6}, {"type": "null"}], "default": None},
+    "optional choice": {"anyOf": [{"enum": ["a", "b"], "type": "string"}, {"type": "null"}]},
+    "optional constant": {"anyOf": [{"const": "a"}, {"type": "null"}]},
+    "types with choices": {"type": ["string", "null"], "enum": ["a", "b", None]},
+    "mixed choices": {"enum": ["a", 5, None, "b"]},
+    "one of": {"oneOf": [{"type": "integer", "minimum": 3}, {"type": "string", "maxLength": 4}]},
+    "numbers": {"anyOf": [{"type": "integer", "maximum": 9}, {"type": "boolean"}]},
+    "list": {"type": "array", "items": {"$ref": "#/$defs/Unit"}, "minItems": 1, "maxItems": 2},
+}
+
+
+@pytest.mark.parametrize("stem", WITH_CALLS)
+def test_arguments_of_every_form_are_valid(stem: str) -> None:
+    template = template_of(stem)
+    chance = random.Random(stem)
+    for name, form in FORMS.items():
+        schema = {
+            "type": "object",
+            "$defs": {"Unit": {"enum": ["celsius", 'say "F"'], "type": "string"}},
+            "properties": {"x": form, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
+            "required": ["x", "n"],
+            "additionalProperties": False,
+        }
+        tool = {"type": "function", "function": {"name": "f", "description": "d", "parameters": schema, "strict": True}}
+        for _ in range(3):
+            text = made_up(matcher_of(template.syntax(), [tool], False), chance).decode()
+            start = template.syntax().think_end if template.syntax().thinks_already else ""
+            (call,) = template.parse(start + text, tools=[tool])["tool_calls"]
+            jsonschema.validate(json.loads(call["function"]["arguments"]), schema), (name, text)
+
+
 # Where the grammar writes the same call otherwise than the template: an empty line too many.
 WRITTEN_OTHERWISE = {"deepseek-ai-DeepSeek-V4": {"noop"}, "deepseek-ai-DeepSeek-V4-Flash-0731": {"noop"}}
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
 import math
@@ -18,12 +19,14 @@ import pytest
 from llama_cpp import (
     ContextFullError,
     GenerationError,
+    GenerationTimeoutError,
     Llama,
     LlamaConfig,
     LlamaError,
     ModelLoadError,
     SamplingParams,
     ValidationError,
+    errors,
     set_log_level,
 )
 from tests import tiny
@@ -380,6 +383,37 @@ def test_a_prompt_that_does_not_fit_tells_both_numbers(llm: Llama) -> None:
         assert (caught.value.n_tokens, caught.value.n_ctx) == (n_tokens, 256)
         copied = pickle.loads(pickle.dumps(caught.value))
         assert (str(copied), copied.n_tokens, copied.n_ctx) == (str(caught.value), n_tokens, 256)
+
+
+def every_error() -> list[Exception]:
+    """Make one of each class of errors.py, with all that it can carry."""
+    values: dict[type, dict[str, Any]] = {
+        errors.GrammarError: {"line": 1, "column": 2, "rule": "root"},
+        errors.UnsupportedSchemaError: {"keyword": "not", "pointer": "/properties/a"},
+        errors.GenerationError: {"text": "so far", "token_ids": [1, 2]},
+        errors.ContextFullError: {"n_tokens": 9, "n_ctx": 8},
+        errors.CancelledError: {"text": "so far", "token_ids": [1, 2]},
+        errors.GenerationTimeoutError: {"text": "so far", "token_ids": [1, 2]},
+    }
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return [kind("what failed", **values.get(kind, {})) for kind in kinds]
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+def test_a_copied_error_says_the_same(error: Exception) -> None:
+    for duplicate in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert type(duplicate) is type(error)
+        assert (str(duplicate), duplicate.args, vars(duplicate)) == ("what failed", ("what failed",), vars(error))
+
+
+def test_a_timeout_says_what_to_do(llm: Llama) -> None:
+    for call in (
+        llm.generate,
+        llm.generate_result,
+        lambda *args, **options: list(llm.generate_stream(*args, **options)),
+    ):
+        with pytest.raises(GenerationTimeoutError, match=r"not over after 1e-05 s; raise timeout"):
+            call("a", 200, timeout=1e-5)
 
 
 def test_a_refused_call_leaves_the_sequence_in_memory(llm: Llama) -> None:

@@ -66,7 +66,7 @@ SAMPLING_VALUES: dict[str, tuple[Any, ...]] = {
         ),
         FROM_0,
     ),
-    "repeat_penalty": (0.0, *FROM_0),
+    "repeat_penalty": (0.0, 1e-7, 1e-50, *FROM_0),
     **dict.fromkeys(("presence_penalty", "frequency_penalty"), (1e300, -1e300, *NOT_A_NUMBER)),
     "top_n_sigma": (-1.1, *NOT_A_NUMBER),
     "adaptive_p_target": (-1.1, 1.1, *NOT_A_NUMBER),

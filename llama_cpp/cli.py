@@ -191,8 +191,8 @@ def _speed(llm: Llama) -> str:
         ("prompt", perf["n_p_eval"], perf["t_p_eval_ms"]),
         ("generation", perf["n_eval"], perf["t_eval_ms"]),
     ):
-        speed = 1000 * n_tokens / milliseconds if milliseconds else 0.0
-        parts.append(f"{phase}: {n_tokens:.0f} tokens, {speed:.1f} tokens/s")
+        speed = f", {1000 * n_tokens / milliseconds:.1f} tokens/s" if n_tokens else ""
+        parts.append(f"{phase}: {n_tokens:.0f} tokens{speed}")
     return " | ".join(parts)
 
 

@@ -382,7 +382,7 @@ cdef class Context:
                 llama_memory_clear(self.memory, False)
             rc = llama_decode(self.ptr, batch.batch)
             native_log.muted = False
-            if self.interrupt.error[0] != NULL:
+            if self.interrupt.error[0] != NULL or exiting:
                 return 0
             if rc != 0:
                 with gil:
@@ -480,8 +480,9 @@ cdef class Context:
             "t_load_ms": data.t_load_ms,
             "t_p_eval_ms": data.t_p_eval_ms,
             "t_eval_ms": data.t_eval_ms,
-            "n_p_eval": data.n_p_eval,
-            "n_eval": data.n_eval,
+            # llama.cpp says 1 where there was none.
+            "n_p_eval": data.n_p_eval if data.t_p_eval_ms > 0 else 0,
+            "n_eval": data.n_eval if data.t_eval_ms > 0 else 0,
             "n_reused": data.n_reused,
         }
 

@@ -19,7 +19,8 @@ from llama_cpp.cli import main
 from tests import tiny
 from tests.conftest import MakeTiny
 
-SPEED = r"prompt: \d+ tokens, \d+\.\d tokens/s \| generation: \d+ tokens, \d+\.\d tokens/s\n"
+# Ctrl-C may come before anything but the prompt was computed.
+SPEED = r"prompt: \d+ tokens, \d+\.\d tokens/s \| generation: (0 tokens|\d+ tokens, \d+\.\d tokens/s)\n"
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def test_text_goes_to_stdout_and_speed_to_stderr(cafe: str, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out == "café au lait\n"
     assert re.fullmatch(SPEED, err)
+
+
+def test_speed_is_told_of_what_was_computed(cafe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty prompt is a single token, which is computed as generated ones are."""
+    assert main(["run", "-t", "1", cafe, ""]) == 0
+    assert re.fullmatch(r"prompt: 0 tokens \| generation: \d+ tokens, \d+\.\d tokens/s\n", capsys.readouterr().err)
 
 
 def test_options_reach_the_model_from_any_place(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

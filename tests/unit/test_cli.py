@@ -114,6 +114,26 @@ def test_an_error_is_one_line_on_stderr(
     assert message in err
 
 
+@pytest.mark.parametrize(
+    ("command", "redirection", "message"),
+    [
+        ("run {model} -", "<&-", "stdin is closed"),
+        ("run {model} hi", ">&-", "stdout is closed"),
+        ("run {model} hi", ">/dev/full", "No space left on device"),
+        ("chat {model}", "<&-", "stdin is closed"),
+        ("chat {model}", "</dev/null >&-", "stdout is closed"),
+        ("doctor", ">/dev/full", "No space left on device"),
+    ],
+)
+def test_streams_that_can_not_be_used_are_an_error(command: str, redirection: str, message: str, cafe: str) -> None:
+    words = [sys.executable, "-m", "llama_cpp", *command.replace("{model}", cafe).split()]
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *words]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: .+\n", done.stderr)
+    assert message in done.stderr
+
+
 def test_stdin_that_is_no_text_is_an_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"abc\xff"), encoding="utf-8"))
     assert main(["run", "-"]) == 1

@@ -205,20 +205,30 @@ def check_seed(name: str, value: object) -> None:
         check_int(name, value, -1, 0xFFFFFFFF)
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_path(argument: str, path: object) -> str:
+    """Return a path as a str.
+
+    Raises:
+        ValidationError: if it is no path, one of bytes, empty, or holds a NUL.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise ValidationError(f"{argument} must be a str or a path, got {path!r}")
+    if not text:
+        raise ValidationError(f"{argument} is missing; give the path of a file")
+    if "\0" in text:
+        raise ValidationError(f"{argument} holds a NUL character: {text!r}")
+    return text
+
+
+def check_file(path: str | os.PathLike[str], argument: str = "model_path") -> None:
     """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give.
 
     Raises:
         ModelLoadError: saying what it is.
-        ValidationError: if the path is empty, no path, or holds a NUL.
+        ValidationError: as `check_path` has it.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValidationError(f"the path of a file must be a str or a path, got {path!r}")
-    name = os.fspath(path)
-    if not name:
-        raise ValidationError("model_path is missing; give the path of a GGUF file")
-    if "\0" in name:
-        raise ValidationError(f"model_path holds a NUL character: {name!r}")
+    name = check_path(argument, path)
     if os.path.isdir(name):
         raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
     try:
@@ -383,8 +393,8 @@ class LlamaConfig:
         Raises:
             ValidationError: naming the first field that is wrong.
         """
-        if not isinstance(self.model_path, (str, os.PathLike)):
-            raise ValidationError(f"model_path must be a str or a path, got {self.model_path!r}")
+        if self.model_path != "":
+            check_path("model_path", self.model_path)
         check_int("n_ctx", self.n_ctx, 1)
         check_int("n_batch", self.n_batch, 1)
         check_int("n_seq_max", self.n_seq_max, 1)

@@ -64,9 +64,9 @@ def resolve_model(name: str | os.PathLike[str], *, progress: bool = True) -> Pat
         ModelLoadError: if there is no such file or model, or it can't be fetched.
         ValidationError: if name is neither a str nor a path.
     """
-    if not isinstance(name, (str, os.PathLike)):
+    text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
+    if not isinstance(text, str):
         raise ValidationError(f"a model must be a str or a path, got {name!r} ({type(name).__name__})")
-    text = os.fspath(name)
     if os.path.isfile(text):
         return Path(text)
     if text.startswith(HUB_PREFIX):

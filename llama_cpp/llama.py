@@ -40,6 +40,7 @@ from .config import (
     check_int,
     check_known,
     check_list,
+    check_path,
     check_seed,
     check_text,
     check_texts,
@@ -204,9 +205,7 @@ class Llama(CompatMixin):
         is_model = draft_model is None or isinstance(draft_model, (Llama, str, os.PathLike))
         overrides, options = split_keywords(keywords, None if is_model else draft_model)
         if model_path is not None:
-            if not isinstance(model_path, (str, os.PathLike)):
-                raise ValidationError(f"model_path must be a str or a path, got {model_path!r}")
-            if base.model_path and os.fspath(base.model_path) != os.fspath(model_path):
+            if check_path("model_path", model_path) != os.fspath(base.model_path) and base.model_path:
                 raise ValidationError(f"model_path is {model_path!r}, but config.model_path is {base.model_path!r}")
             overrides["model_path"] = model_path
         if model is not None:
@@ -1864,7 +1863,7 @@ class Llama(CompatMixin):
 
         check_float("scale", scale, -1e6, 1e6)
         self._require_open()
-        check_file(path)
+        check_file(path, "path")
         native = _core.LoraAdapter(self._model, path)
         adapter = LoraAdapter(native, float(scale), fingerprint(path), self.remove_lora)
         self._loras[adapter] = None
@@ -2059,17 +2058,19 @@ class Llama(CompatMixin):
     def save_state(self, path: str | os.PathLike[str] | None = None, seq_id: int | None = None) -> LlamaState | None:
         """Write what `get_state` returns to a file, which is complete or not there.
 
-        Without a path, return it as llama-cpp-python's object.
+        A file that is there already keeps its mode, and a symbolic link its target. Without a path, return it as
+        llama-cpp-python's object.
 
         Raises:
             LlamaError: if a generation is running.
+            ValidationError: if path is none, or that of a folder, a device or the like.
             OSError: if the file can't be written.
         """
         from .state import write_atomically
 
         if path is None:
             return self._state_object()
-        write_atomically(path, self.get_state(seq_id))
+        write_atomically(check_path("path", path), self.get_state(seq_id))
         return None
 
     def load_state(self, path: str | os.PathLike[str] | LlamaState, seq_id: int | None = None) -> None:
@@ -2079,15 +2080,12 @@ class Llama(CompatMixin):
             ValidationError: as `set_state` has it, or if there is no such file.
         """
         from .compat.state import LlamaState
+        from .state import read
 
         if isinstance(path, LlamaState):
             return self._load_state_object(path)
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            raise ValidationError(f"the state {os.fspath(path)!r} can't be read: {error.strerror}") from None
-        self.set_state(data, seq_id)
+        self._require_engine()
+        self.set_state(read(check_path("path", path)), seq_id)
 
     def _origin(self) -> dict[str, Any]:
         """Describe what a state depends on."""

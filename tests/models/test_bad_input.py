@@ -27,6 +27,8 @@ from llama_cpp import (
     SamplingParams,
     ValidationError,
     errors,
+    quantize,
+    read_metadata,
     set_log_level,
 )
 from tests import tiny
@@ -35,6 +37,8 @@ from tests.helpers import GREEDY, load, run_script
 HUGE = 10**400  # too large for a float
 NOT_A_BOOL: tuple[Any, ...] = (0, 1, "yes", None, 1.0)
 NOT_TEXT: tuple[Any, ...] = (5, None, b"bytes", ["a"], 1.5, "a\0b", "\udc80", "a\ud83d")
+BytesPath = type("BytesPath", (os.PathLike,), {"__fspath__": lambda self: b"model.gguf"})
+NOT_A_PATH: tuple[Any, ...] = ("", "a\0b.gguf", 5, b"model.gguf", ["model.gguf"], BytesPath())
 NOT_A_TOKEN: tuple[Any, ...] = (-1, 2000, 2**31, 2**70, True, 1.0, "a", None)
 
 
@@ -74,10 +78,24 @@ def test_files_that_are_no_models_are_refused_with_the_reason(tmp_path: Path) ->
     refused(lambda: load(tmp_path / "missing.gguf"), "missing.gguf", ModelLoadError)
     refused(lambda: load(file / "below"), "below", ModelLoadError)
     refused(lambda: load("a" * 5000), "aaa", ModelLoadError)
-    for path in ("a\0b.gguf", "", 5, b"model.gguf", ["model.gguf"]):
+    for path in NOT_A_PATH:
         refused(lambda path=path: load(path), "model_path")
     refused(lambda: load(file, config=LlamaConfig("other.gguf")), "model_path")
     refused(lambda: Llama(), "model_path")
+
+
+def test_what_is_no_path_is_refused(llm: Llama, tiny_path: Path) -> None:
+    calls: list[tuple[Callable[[Any], object], str]] = [
+        (llm.save_state, "path"),
+        (llm.load_state, "path"),
+        (llm.load_lora, "path"),
+        (read_metadata, "path"),
+        (lambda path: quantize(path, "new.gguf", "Q8_0"), "src"),
+        (lambda path: quantize(tiny_path, path, "Q8_0"), "dst"),
+    ]
+    for call, name in calls:
+        for path in NOT_A_PATH:
+            refused(lambda call=call, path=path: call(path), name)
 
 
 def test_a_path_may_have_any_name_that_the_system_allows(tiny_path: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,16 +109,62 @@ def test_state_while_a_generation_runs_is_refused(llm: Llama) -> None:
 
 def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
-    write_atomically(path, b"old")
+    write_atomically(str(path), b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
+    with pytest.raises(OSError, match="no space") as caught:
+        write_atomically(str(path), b"new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_new_file_has_the_mode_of_new_files_and_an_old_one_its_own(llm: Llama, tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "state"
+    plain.touch()
+    llm.save_state(path)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    llm.save_state(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_symbolic_link_to_a_state_stays_one(llm: Llama, tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "folder" / "state"
+    target.parent.mkdir()
+    link.symlink_to("folder/state")
+    for content in (None, b"old"):
+        if content is not None:
+            target.write_bytes(content)
+        llm.save_state(link)
+        assert link.is_symlink()
+        assert target.read_bytes() == llm.get_state()
+
+
+def test_only_files_are_replaced(llm: Llama, tmp_path: Path) -> None:
+    folder, pipe, link = tmp_path / "folder", tmp_path / "pipe", tmp_path / "link"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (folder, pipe, link):
+        before = path.lstat().st_mode
+        with pytest.raises(ValidationError, match=f"'{path}' is a folder, a device or the like"):
+            llm.save_state(path)
+        assert path.lstat().st_mode == before
+    with pytest.raises(FileNotFoundError) as caught:
+        llm.save_state(tmp_path / "missing" / "state")
+    assert caught.value.filename == str(tmp_path / "missing" / "state")
+
+
+def test_a_file_that_is_no_state_is_not_read_to_its_end(llm: Llama, tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(ValidationError, match="huge' is no state of a Llama"):
+        llm.load_state(path)
 
 
 def test_two_instances_share_their_weights(tiny_path: Path, make_tiny: MakeTiny) -> None:

@@ -272,10 +272,11 @@ def refuse_unknown(what: str, unknown: Collection[str], known: Collection[str]) 
 def _refusing_unknown_fields(kind: type[T]) -> type[T]:
     """Let a dataclass refuse unknown fields as everything else does, and not with a TypeError."""
     init: Any = kind.__init__
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **fields: Any) -> None:
-        check_known(f"{kind.__name__} field", fields, kind.__dataclass_fields__)  # type: ignore[attr-defined]
+        check_known(f"{kind.__name__} field", fields, names)
         init(self, *args, **fields)
 
     kind.__init__ = __init__  # type: ignore[method-assign]

@@ -305,11 +305,14 @@ def test_names_and_numbers_of_enums_are_the_same() -> None:
         (LlamaConfig, "typek", "'type_k'"),
         (SamplingParams, "temprature", "'temperature'"),
         (SamplingParams, "zzzzzz", "zzzzzz"),
+        (SamplingParams, "_RANGES", "unknown SamplingParams field '_RANGES'"),
+        (LlamaConfig, "_ENUMS", "unknown LlamaConfig field '_ENUMS'"),
     ],
 )
 def test_unknown_fields_get_the_nearest_name(kind: type, wrong: str, near: str) -> None:
-    with pytest.raises(ValidationError, match=near):
+    with pytest.raises(ValidationError, match=near) as caught:
         kind(**{wrong: 1})
+    assert "_" + "RANGES" not in str(caught.value).replace(wrong, "")
 
 
 def test_unknown_keywords_are_warned_about_with_the_nearest_name() -> None:

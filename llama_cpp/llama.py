@@ -2096,6 +2096,7 @@ class Llama(CompatMixin):
             "llama.cpp": _core.version(),
             "model": self._fingerprint,
             **{name: getattr(config, name) for name in (*names, "flash_attn", "swa_full")},
+            "n_seq_max (1 if kv_unified)": self._require_engine().context.n_streams,
             "control vector": None if vector is None else vector.fingerprint,
         }
 

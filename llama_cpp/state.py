@@ -117,11 +117,13 @@ def decode(data: bytes) -> State:
 def check_origin(state: State, origin: Mapping[str, Any]) -> None:
     """Refuse a state from elsewhere.
 
+    What is not in an older state is taken for the same; llama.cpp may still refuse it, with a reason of its own.
+
     Raises:
         ValidationError: naming what differs.
     """
     for key, here in origin.items():
-        there = state.origin.get(key)
+        there = state.origin.get(key, here)
         if there != here:
             raise ValidationError(f"this state can't be used here: its {key} is {there!r}, and here it is {here!r}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from llama_cpp import ClosedError, Llama, LlamaError, ModelLoadError, SamplingParams, ValidationError
-from llama_cpp.state import write_atomically
+from llama_cpp.state import decode, encode, write_atomically
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
 
@@ -67,7 +69,8 @@ def test_a_state_from_elsewhere_is_refused_and_changes_nothing(
         ({"path": make_tiny(seed=1)}, "model is"),
         ({"type_k": "f32"}, "type_k is"),
         ({"rope_freq_base": 5000.0}, "rope_freq_base is"),
-        ({"n_seq_max": 2, "n_ctx": 512}, "has 1 sequences"),
+        ({"n_seq_max": 2, "n_ctx": 512}, r"its n_seq_max \(1 if kv_unified\) is 2, and here it is 1"),
+        ({"n_seq_max": 2, "kv_unified": True}, "has 1 sequences"),
         ({"n_ctx": 512}, "raise n_ctx"),
     ]:
         config: dict[str, object] = dict(other)
@@ -79,6 +82,31 @@ def test_a_state_from_elsewhere_is_refused_and_changes_nothing(
         with pytest.raises(ValidationError, match=reason):
             llm.set_state(state)
         assert llm.get_state() == before
+
+
+def test_the_number_of_sequences_matters_only_where_each_has_a_cache(make_tiny: MakeTiny) -> None:
+    for arch, unified in (("llama", True), ("mamba", False), ("jamba", True)):
+        path = make_tiny(arch)
+        with load(path) as llm, load(path, n_seq_max=2, n_ctx=512, kv_unified=unified) as other:
+            llm.generate("the world is", 10, GREEDY)
+            other.set_state(llm.get_state(), 1)
+            expected = llm.generate(" and so", 10, GREEDY, reset_kv_cache=False)
+            assert other.generate(" and so", 10, GREEDY, reset_kv_cache=False) == expected
+    with load(path) as llm, load(path, n_seq_max=2, n_ctx=512) as other:
+        llm.generate("the world is", 10, GREEDY)
+        with pytest.raises(ValidationError, match="its n_seq_max"):
+            other.set_state(llm.get_state(), 1)
+
+
+def test_a_state_without_the_number_of_sequences_is_taken(llm: Llama) -> None:
+    """Such are those that were saved before it was written."""
+    llm.generate("the world is", 10, GREEDY)
+    whole = decode(llm.get_state())
+    origin = {key: value for key, value in whole.origin.items() if not key.startswith("n_seq_max")}
+    assert len(origin) == len(whole.origin) - 1
+    expected = llm.generate(" and so", 10, GREEDY, reset_kv_cache=False)
+    llm.set_state(encode(dataclasses.replace(whole, origin=origin)))
+    assert llm.generate(" and so", 10, GREEDY, reset_kv_cache=False) == expected
 
 
 def test_damaged_states_are_refused(llm: Llama, tmp_path: Path) -> None:

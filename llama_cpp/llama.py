@@ -199,6 +199,7 @@ class Llama(CompatMixin):
         progress_callback: Callable[[float], object] | None = None,
         **keywords: Any,
     ) -> None:
+        added = set(vars(self))  # by a subclass, before it called this
         if config is not None and not isinstance(config, LlamaConfig):
             raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
         base = LlamaConfig() if config is None else config
@@ -256,6 +257,7 @@ class Llama(CompatMixin):
             self._require_engine()
         if options.lora_path is not None:
             self.load_lora(options.lora_path, options.lora_scale)
+        self._own_attributes = {*vars(self), "_own_attributes"} - added
 
     @classmethod
     def from_pretrained(
@@ -350,11 +352,17 @@ class Llama(CompatMixin):
         return f"<Llama {os.fspath(self._config.model_path)!r}, {state}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the path and the configuration, of which another process makes an instance of its own."""
+        """Pickle the path and the configuration, of which another process makes an instance of its own.
+
+        Attributes that a subclass or a program has added come along.
+        """
         draft = None if self._draft_model is None else self._draft_model.path
         loras = [(adapter.path, adapter.scale) for adapter in self._loras]
         options = self._options._replace(chat_handler=self.chat_handler, lora_path=None)
-        return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
+        made_of = (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
+        # What Llama caches later has the name of a property.
+        own = {*self._own_attributes, *dir(Llama)}
+        return _restore, made_of, {name: value for name, value in vars(self).items() if name not in own}
 
     @property
     def model(self) -> _core.Model:
@@ -2290,7 +2298,8 @@ def _restore(
     options: InstanceOptions,
 ) -> Llama:
     """Make an instance of what a pickled one was made of."""
-    llama = kind(config=config, sampling=sampling, draft_model=draft)
+    llama = kind.__new__(kind)  # a subclass's constructor may take anything
+    Llama.__init__(llama, config=config, sampling=sampling, draft_model=draft)
     llama._begin_compat(options)
     for path, scale in loras:
         llama.load_lora(path, scale)

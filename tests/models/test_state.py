@@ -223,6 +223,27 @@ def test_a_pickled_instance_loads_its_file_again(llm: Llama) -> None:
     copy.close()
 
 
+class Named(Llama):
+    """A subclass whose constructor is its own."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        super().__init__(path, n_ctx=256, n_threads=1, verbose=False)
+        self._notes = [name]
+
+
+def test_a_subclass_is_copied_with_its_attributes(tiny_path: Path) -> None:
+    with Named(tiny_path, "one") as llm:
+        llm.perf()
+        llm.get_state()
+        for duplicate in (copy.copy, copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))):
+            with duplicate(llm) as other:
+                assert type(other) is Named
+                assert (other.name, other._notes) == ("one", ["one"])
+                assert vars(other)["_engine"] is not vars(llm)["_engine"]
+                assert other.generate("the world is", 10, GREEDY) == llm.generate("the world is", 10, GREEDY)
+
+
 def test_a_spawned_process_gets_an_instance(llm: Llama) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(llm.generate, ("the world is", 10, GREEDY)) == llm.generate("the world is", 10, GREEDY)

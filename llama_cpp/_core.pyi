@@ -159,6 +159,7 @@ class Context:
     n_seq_max: int
     n_outputs_max: int
     kv_unified: bool
+    n_streams: int
     swa_full: bool
     n_threads: int
     n_threads_batch: int

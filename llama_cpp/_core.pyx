@@ -40,6 +40,8 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from .config import DEFAULT_SAMPLERS as _DEFAULT_SAMPLERS
+from .config import MAX_BIAS as _MAX_BIAS
+from .config import MIN_TEMPERATURE as _MIN_TEMPERATURE
 from .config import check_int
 from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
 
@@ -154,13 +156,13 @@ cdef extern from *:
             return false;
         }
     }
-    llama_token apply_chain(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
-        if (!apply_sampler(chain, array, error)) return -1;
+    bool apply_chain(llama_sampler * chain, llama_token_data_array * array, std::string & error) noexcept {
+        if (!apply_sampler(chain, array, error)) return false;
         if (array->selected < 0 || array->selected >= (int64_t) array->size) {
             error = "the sampler chain chose no token; it must end in greedy, dist or another that does";
-            return -1;
+            return false;
         }
-        return array->data[array->selected].id;
+        return true;
     }
 
     // A key or a value of the metadata of a model or an adapter.
@@ -208,7 +210,7 @@ cdef extern from *:
     void (*call_custom_free)(void * object) noexcept nogil
     cbool apply_sampler(llama_sampler * sampler, llama_token_data_array * array, string & error) noexcept nogil
     cbool accept_token(llama_sampler * sampler, llama_token token, string & error) noexcept nogil
-    llama_token apply_chain(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
+    cbool apply_chain(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
 
 
 cdef class Model

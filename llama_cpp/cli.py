@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Not a subparser: those take the model for the prompt when options stand between the two.
     command = parser.parse_args(arguments[:1]).command
     try:
-        return commands[command](arguments[1:])
+        code = commands[command](arguments[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what can't be written is to be told here, and not by the interpreter when it exits
+        return code
     except LlamaError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -73,9 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The interpreter flushes stdout once more when it exits, and would report the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _drop_output()
+        print(f"error: reading or writing failed: {error}", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere: the interpreter flushes it once more when it exits, and would report."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _doctor(argv: Sequence[str]) -> int:
@@ -131,7 +142,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def _run(argv: Sequence[str]) -> int:
     """Stream the continuation of a prompt to stdout, then the speed to stderr."""
     args = _run_parser().parse_intermixed_args(argv)
-    _prepare_output(args.verbose)
+    _prepare_streams(args.verbose, needs_stdin=args.prompt == "-")
     prompt = _read_stdin() if args.prompt == "-" else args.prompt
     path = resolve_model(args.model or DEFAULT_MODEL)
     with Llama(path, verbose=args.verbose, **_given(args, _CONFIG_OPTIONS)) as llm:
@@ -142,7 +153,15 @@ def _run(argv: Sequence[str]) -> int:
     return EXIT_INTERRUPTED if interrupted else 0
 
 
-def _prepare_output(verbose: bool) -> None:
+def _prepare_streams(verbose: bool, needs_stdin: bool) -> None:
+    """Set up the log and stdout.
+
+    Raises:
+        ValidationError: if a stream that is needed was closed by whoever started this process.
+    """
+    for name in ("stdin", "stdout") if needs_stdin else ("stdout",):
+        if getattr(sys, name) is None:
+            raise ValidationError(f"{name} is closed; open it, for example with /dev/null")
     if verbose:
         import logging
 
@@ -191,8 +210,8 @@ def _speed(llm: Llama) -> str:
         ("prompt", perf["n_p_eval"], perf["t_p_eval_ms"]),
         ("generation", perf["n_eval"], perf["t_eval_ms"]),
     ):
-        speed = 1000 * n_tokens / milliseconds if milliseconds else 0.0
-        parts.append(f"{phase}: {n_tokens:.0f} tokens, {speed:.1f} tokens/s")
+        speed = f", {1000 * n_tokens / milliseconds:.1f} tokens/s" if n_tokens else ""
+        parts.append(f"{phase}: {n_tokens:.0f} tokens{speed}")
     return " | ".join(parts)
 
 
@@ -210,7 +229,7 @@ A line that begins with a space is sent as it is."""
 def _chat(argv: Sequence[str]) -> int:
     """Talk to a model: lines from stdin, answers to stdout, all else to stderr."""
     args = _chat_parser().parse_args(argv)
-    _prepare_output(args.verbose)
+    _prepare_streams(args.verbose, needs_stdin=True)
     path = resolve_model(args.model or DEFAULT_MODEL)
     with Llama(path, verbose=args.verbose, **_given(args, _CONFIG_OPTIONS)) as llm:
         llm.chat_template()  # without one, the user should hear of it before the first question

@@ -15,6 +15,9 @@ from .errors import ModelLoadError, ValidationError
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = 3.4e38  # a C float
 MAX_THREADS = 512  # GGML_MAX_N_THREADS
+# llama.cpp sorts logits beyond 3e8 wrongly, and floats end at 3e38; nothing is left to chance long before.
+MIN_TEMPERATURE = 1e-6  # less is greedy
+MAX_BIAS = 1e8
 DEFAULT_N_BATCH = 2048
 RANDOM_SEEDS = (None, -1, 0xFFFFFFFF)
 
@@ -202,20 +205,30 @@ def check_seed(name: str, value: object) -> None:
         check_int(name, value, -1, 0xFFFFFFFF)
 
 
-def check_file(path: str | os.PathLike[str]) -> None:
+def check_path(argument: str, path: object) -> str:
+    """Return a path as a str.
+
+    Raises:
+        ValidationError: if it is no path, one of bytes, empty, or holds a NUL.
+    """
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise ValidationError(f"{argument} must be a str or a path, got {path!r}")
+    if not text:
+        raise ValidationError(f"{argument} is missing; give the path of a file")
+    if "\0" in text:
+        raise ValidationError(f"{argument} holds a NUL character: {text!r}")
+    return text
+
+
+def check_file(path: str | os.PathLike[str], argument: str = "model_path") -> None:
     """Refuse what is plainly no GGUF file, with a better reason than llama.cpp could give.
 
     Raises:
         ModelLoadError: saying what it is.
-        ValidationError: if the path is empty, no path, or holds a NUL.
+        ValidationError: as `check_path` has it.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise ValidationError(f"the path of a file must be a str or a path, got {path!r}")
-    name = os.fspath(path)
-    if not name:
-        raise ValidationError("model_path is missing; give the path of a GGUF file")
-    if "\0" in name:
-        raise ValidationError(f"model_path holds a NUL character: {name!r}")
+    name = check_path(argument, path)
     if os.path.isdir(name):
         raise ModelLoadError(f"{name!r} is a folder; give the path of the GGUF file in it")
     try:
@@ -259,10 +272,11 @@ def refuse_unknown(what: str, unknown: Collection[str], known: Collection[str]) 
 def _refusing_unknown_fields(kind: type[T]) -> type[T]:
     """Let a dataclass refuse unknown fields as everything else does, and not with a TypeError."""
     init: Any = kind.__init__
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
 
     @functools.wraps(init)
     def __init__(self: Any, *args: Any, **fields: Any) -> None:
-        check_known(f"{kind.__name__} field", fields, kind.__dataclass_fields__)  # type: ignore[attr-defined]
+        check_known(f"{kind.__name__} field", fields, names)
         init(self, *args, **fields)
 
     kind.__init__ = __init__  # type: ignore[method-assign]
@@ -380,8 +394,8 @@ class LlamaConfig:
         Raises:
             ValidationError: naming the first field that is wrong.
         """
-        if not isinstance(self.model_path, (str, os.PathLike)):
-            raise ValidationError(f"model_path must be a str or a path, got {self.model_path!r}")
+        if self.model_path != "":
+            check_path("model_path", self.model_path)
         check_int("n_ctx", self.n_ctx, 1)
         check_int("n_batch", self.n_batch, 1)
         check_int("n_seq_max", self.n_seq_max, 1)
@@ -477,12 +491,12 @@ class SamplingParams:
     the distribution, if `mirostat` is set; by adaptive-p if `adaptive_p_target` is; else at random by probability.
 
     Attributes:
-        temperature: divides the logits; 0 is greedy.
+        temperature: divides the logits; 0 is greedy, and so is what is less than 1e-6.
         top_k: keep the k likeliest tokens; 0 or -1 is off.
         top_p: keep the likeliest tokens that together have probability p; 1 is off (https://arxiv.org/abs/1904.09751).
         min_p: keep tokens at least min_p times as likely as the likeliest; 0 is off (llama.cpp #3841).
         min_keep: tokens that top_p, min_p, typical_p and XTC always leave.
-        repeat_penalty: divides the logits of recent tokens, prompt included; 1 is off.
+        repeat_penalty: divides the logits of recent tokens, prompt included, by 1e-6 at least; 1 is off.
         repeat_last_n: tokens that count as recent; 0 is none, -1 the whole context.
         presence_penalty: subtracted once from the logits of recent tokens.
         frequency_penalty: subtracted from the logits of recent tokens, as often as they occur.
@@ -504,7 +518,7 @@ class SamplingParams:
         mirostat_eta: its learning rate.
         adaptive_p_target: probability near which adaptive-p chooses; -1 is off (llama.cpp #17927).
         adaptive_p_decay: how slowly adaptive-p forgets, 0 to 0.99.
-        logit_bias: {token id: number added to its logit}; -inf bans a token.
+        logit_bias: {token id: number added to its logit, 1e8 at most}; -inf bans a token.
         samplers: order of the samplers; None is llama.cpp's own: penalties, dry, top_n_sigma, top_k, typical_p, top_p,
             min_p, xtc, temperature. "infill" can be added. One left out does not run. An object with a method
             `apply(token_ids, logits)` can stand among the names: it gets the candidates that are left, as NumPy arrays
@@ -547,6 +561,7 @@ class SamplingParams:
         "temperature": (0.0, 1e6),
         "top_p": (0.0, 1.0),
         "min_p": (0.0, 1.0),
+        "repeat_penalty": (1e-6, 1e6),
         "presence_penalty": (-1e6, 1e6),
         "frequency_penalty": (-1e6, 1e6),
         "typical_p": (0.0, 1.0),
@@ -574,9 +589,6 @@ class SamplingParams:
         """
         for name, (low, high) in self._RANGES.items():
             check_float(name, getattr(self, name), low, high)
-        check_float("repeat_penalty", self.repeat_penalty, 0.0, 1e6)
-        if self.repeat_penalty == 0.0:
-            raise ValidationError("repeat_penalty must be above 0; 1.0 turns it off")
         check_int("top_k", self.top_k, -1)
         check_int("min_keep", self.min_keep, 0)
         check_int("repeat_last_n", self.repeat_last_n, -1)

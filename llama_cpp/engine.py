@@ -18,7 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from . import _core, logs
 from .config import (
@@ -320,6 +320,9 @@ class Generation:
     def __del__(self) -> None:
         if not self.done:
             self._engine.abandon(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a generation can't be copied or pickled, since it runs once; copy its text, or its result()")
 
 
 class Engine:

@@ -96,11 +96,13 @@ class GenerationError(LlamaError):
         self.token_ids = list(token_ids)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self)._restore, (self.args[0], dict(self.__dict__)))
+        return (type(self)._restore, (self.args, dict(self.__dict__)))
 
     @classmethod
-    def _restore(cls, message: str, state: dict[str, object]) -> GenerationError:
-        error = cls.__new__(cls, message)
+    def _restore(cls, args: tuple[object, ...], state: dict[str, object]) -> GenerationError:
+        """Make an error without its constructor, whose other arguments are in the state."""
+        error = cls.__new__(cls)
+        error.args = args  # an OSError, which a TimeoutError is, gets them from its constructor alone
         error.__dict__.update(state)
         return error
 

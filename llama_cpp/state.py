@@ -14,8 +14,8 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import struct
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +117,13 @@ def decode(data: bytes) -> State:
 def check_origin(state: State, origin: Mapping[str, Any]) -> None:
     """Refuse a state from elsewhere.
 
+    What is not in an older state is taken for the same; llama.cpp may still refuse it, with a reason of its own.
+
     Raises:
         ValidationError: naming what differs.
     """
     for key, here in origin.items():
-        there = state.origin.get(key)
+        there = state.origin.get(key, here)
         if there != here:
             raise ValidationError(f"this state can't be used here: its {key} is {there!r}, and here it is {here!r}")
 
@@ -138,20 +140,45 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Replace a file by a new one that is on disk before it takes the old one's name."""
-    target = Path(path)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+def read(path: str) -> bytes:
+    """Read a file that `encode` made, after a look at its beginning: another file may be of any size.
+
+    Raises:
+        ValidationError: if it can't be read, or is no state.
+    """
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(path, "rb") as file:
+            beginning = file.read(len(MAGIC))
+            if beginning != MAGIC:
+                raise ValidationError(f"{path!r} is no state of a Llama: it does not begin as save_state() writes it")
+            return beginning + file.read()
+    except OSError as error:
+        raise ValidationError(f"the state {path!r} can't be read: {error.strerror}") from None
+
+
+def write_atomically(path: str, data: bytes) -> None:
+    """Replace a file by a new one of the same mode that is on disk before it takes the old one's name.
+
+    Raises:
+        ValidationError: if the path is that of something else than a file.
+        OSError: if the file can't be written.
+    """
+    target = Path(os.path.realpath(path))  # a symbolic link stays one
+    mode = _mode(path)
+    unfinished = target.with_name(f".{target.name}.{os.urandom(8).hex()}.tmp")
+    try:
+        with open(unfinished, "xb") as file:
+            if mode is not None:
+                os.chmod(unfinished, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, target)
-    except BaseException:
+        os.replace(unfinished, target)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            unfinished.unlink()
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from None  # the user knows no other name
         raise
     with contextlib.suppress(OSError):  # where a folder can't be opened, its entry is in the file system's hands
         folder = os.open(target.parent, os.O_RDONLY)
@@ -161,7 +188,16 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             os.close(folder)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode(path: str) -> int | None:
+    """Return the mode of a file that is to be replaced; None if there is none yet.
+
+    Raises:
+        ValidationError: if it is no file, which must not be replaced by one.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise ValidationError(f"{path!r} is a folder, a device or the like; give the path of a file")
+    return stat.S_IMODE(mode)

@@ -102,6 +102,7 @@ cdef class Context:
     cdef readonly int n_seq_max
     cdef readonly int n_outputs_max
     cdef readonly bint kv_unified
+    cdef readonly int n_streams     # KV caches, which may be one for each sequence
     cdef readonly bint swa_full
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
@@ -170,6 +171,8 @@ cdef class Context:
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)
+        # Where every layer is recurrent, there is none, and the setting makes no difference.
+        self.n_streams = 1 if config.kv_unified or llama_model_is_recurrent(self.model.ptr) else self.n_seq_max
         self.n_outputs_max = n_outputs_max or self.n_batch
         self.n_threads, self.n_threads_batch = config.threads()
         return 0
@@ -382,7 +385,7 @@ cdef class Context:
                 llama_memory_clear(self.memory, False)
             rc = llama_decode(self.ptr, batch.batch)
             native_log.muted = False
-            if self.interrupt.error[0] != NULL:
+            if self.interrupt.error[0] != NULL or exiting:
                 return 0
             if rc != 0:
                 with gil:
@@ -480,8 +483,9 @@ cdef class Context:
             "t_load_ms": data.t_load_ms,
             "t_p_eval_ms": data.t_p_eval_ms,
             "t_eval_ms": data.t_eval_ms,
-            "n_p_eval": data.n_p_eval,
-            "n_eval": data.n_eval,
+            # llama.cpp says 1 where there was none.
+            "n_p_eval": data.n_p_eval if data.t_p_eval_ms > 0 else 0,
+            "n_eval": data.n_eval if data.t_eval_ms > 0 else 0,
             "n_reused": data.n_reused,
         }
 

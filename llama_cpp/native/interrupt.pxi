@@ -91,9 +91,9 @@ cdef void keep_error(Interrupt * interrupt) noexcept:
 
 
 cdef int raise_interrupt(Interrupt * interrupt) except -1:
-    """Raise what a signal handler raised, if one did."""
+    """Raise what a signal handler raised, if one did, or end what a thread does while the interpreter exits."""
     if interrupt.error[0] == NULL:
-        return 0
+        return raise_exit()
     PyErr_Restore(interrupt.error[0], interrupt.error[1], interrupt.error[2])
     memset(interrupt.error, 0, sizeof(interrupt.error))
     return -1

@@ -452,7 +452,7 @@ cdef class DecodeLoop:
                     again = self.step()
                     steps += 1
             raise_interrupt(&self.context.interrupt)
-            if self.context.closing or exiting:
+            if self.context.closing:
                 raise ClosedError("the context was closed while it was computing")
         finally:
             self.wake = False

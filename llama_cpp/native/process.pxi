@@ -61,8 +61,7 @@ def set_log_sink(sink, int min_level):
 cdef int begin_native() except -1:
     """Count a call into llama.cpp that releases the GIL; every one ends with end_native."""
     global native_calls
-    if exiting:
-        raise ClosedError("the interpreter is exiting")
+    raise_exit()
     native_calls += 1
     return 0
 
@@ -70,6 +69,17 @@ cdef int begin_native() except -1:
 cdef void end_native() noexcept:
     global native_calls
     native_calls -= 1
+
+
+cdef int raise_exit() except -1:
+    """End what this thread does, if the interpreter is exiting.
+
+    Only daemon threads, and functions that run at exit, come here then. A thread has nobody left to tell: SystemExit
+    ends it without a word, whatever errors it handles, while another exception would be printed with its traceback.
+    """
+    if exiting:
+        raise ClosedError("the interpreter is exiting") if PyThread_get_thread_ident() == main_thread else SystemExit
+    return 0
 
 
 @atexit.register

@@ -42,7 +42,7 @@ cdef class Sampler:
         """
         cdef Sampler self = Sampler(vocab)
         params.validate()
-        greedy = params.temperature == 0.0
+        greedy = params.temperature < _MIN_TEMPERATURE
         if params.logit_bias:
             self.add_logit_bias(params.logit_bias)
         names = _DEFAULT_SAMPLERS if params.samplers is None else params.samplers
@@ -216,7 +216,7 @@ cdef class Sampler:
         except ValidationError as error:
             raise ValidationError(f"logit_bias: {error}") from None
         for bias.token, value in zip(tokens, logit_bias.values()):
-            bias.bias = value
+            bias.bias = min(value, _MAX_BIAS)
             biases.push_back(bias)
         return self.push(llama_sampler_init_logit_bias(self.vocab.n_tokens, <int32_t> biases.size(), biases.data()))
 
@@ -333,7 +333,7 @@ cdef llama_token choose(
         chain: samplers of which the last one chooses; they are not told what they chose.
         plain_greedy: whether the chain is the argmax and nothing else.
         candidates: room for the vocabulary.
-        error: the reason, if there is no row, the chain fails, or nothing is allowed.
+        error: the reason, if there is no row, the chain fails, or no token is allowed or has a logit that is a number.
         allowed: a bit for each token that may be chosen; NULL allows all.
         grammar: a grammar that decides it; NULL allows all.
 
@@ -345,11 +345,14 @@ cdef llama_token choose(
     cdef int n = <int> candidates.size()
     cdef int size = 0
     cdef llama_token token
+    cdef llama_token_data chosen
     if row == NULL:
         error.assign(b"the last decode computed no logits there")
         return -1
     if plain_greedy and allowed == NULL and grammar == NULL:
-        token = argmax(row, n)
+        chosen.id = argmax(row, n)
+        chosen.logit = row[chosen.id]
+        chosen.p = 0
     else:
         for token in range(n):
             if allowed == NULL or (allowed[token >> 5] >> (token & 31)) & 1:
@@ -366,11 +369,25 @@ cdef llama_token choose(
         if array.size == 0:
             error.assign(b"the grammar allows no token of the vocabulary here")
             return -1
-        token = apply_chain(chain, &array, error)
-    if token >= 0 and isnan(row[token]):
-        error.assign(b"the model computed NaN logits; its file or the type of the KV cache is at fault")
+        if not apply_chain(chain, &array, error):
+            return -1
+        chosen = array.data[array.selected]
+    # Where nothing is left to choose, samplers choose all the same. Those that draw leave the probability in p.
+    if chosen.logit == -INFINITY or isnan(chosen.logit) or isnan(chosen.p):
+        error.assign(why_none(row, n, chosen))
         return -1
-    return token
+    return chosen.id
+
+
+cdef const char * why_none(const float * row, int n, llama_token_data chosen) noexcept nogil:
+    """Tell why a choice among n logits is none."""
+    cdef int i
+    for i in range(n):
+        if isnan(row[i]):
+            return b"the model computed NaN logits; its file or the type of the KV cache is at fault"
+    if chosen.logit == -INFINITY:
+        return b"every token is banned (by a logit of -inf); allow some in logit_bias, or in the logits processor"
+    return b"the samplers' numbers overflowed; use a smaller logit_bias, milder penalties or a higher temperature"
 
 
 cdef void keep_allowed(llama_sampler * grammar, llama_token_data_array * array, string & error) noexcept nogil:

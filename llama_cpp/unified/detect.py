@@ -30,9 +30,10 @@ def detect_file(
     Raises:
         ValidationError: if it is no model of a known family, with what was looked at.
     """
-    if not isinstance(path, str | os.PathLike):
+    name = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(name, str):
         raise ValidationError(f"the path of a model must be a str or a path, got {path!r}")
-    return detect(read_metadata(path) if os.path.exists(path) else {}, os.fspath(path))
+    return detect(read_metadata(path) if os.path.exists(path) else {}, name)
 
 
 def detect(metadata: Mapping[str, Any], file_name: str = "") -> Variant:

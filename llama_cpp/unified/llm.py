@@ -127,6 +127,7 @@ class UnifiedLLM:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the place of a pickled instance, whose Llama was pickled as its path and configuration."""
+        vars(self).update(state)  # with what a subclass has added
         self._llama: Llama = state["_llama"]
         self._variant: Variant = state["_variant"]
         self._sampling: SamplingParams | None = state["_sampling"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import inspect
 import math
@@ -18,12 +19,16 @@ import pytest
 from llama_cpp import (
     ContextFullError,
     GenerationError,
+    GenerationTimeoutError,
     Llama,
     LlamaConfig,
     LlamaError,
     ModelLoadError,
     SamplingParams,
     ValidationError,
+    errors,
+    quantize,
+    read_metadata,
     set_log_level,
 )
 from tests import tiny
@@ -32,6 +37,8 @@ from tests.helpers import GREEDY, load, run_script
 HUGE = 10**400  # too large for a float
 NOT_A_BOOL: tuple[Any, ...] = (0, 1, "yes", None, 1.0)
 NOT_TEXT: tuple[Any, ...] = (5, None, b"bytes", ["a"], 1.5, "a\0b", "\udc80", "a\ud83d")
+BytesPath = type("BytesPath", (os.PathLike,), {"__fspath__": lambda self: b"model.gguf"})
+NOT_A_PATH: tuple[Any, ...] = ("", "a\0b.gguf", 5, b"model.gguf", ["model.gguf"], BytesPath())
 NOT_A_TOKEN: tuple[Any, ...] = (-1, 2000, 2**31, 2**70, True, 1.0, "a", None)
 
 
@@ -71,10 +78,24 @@ def test_files_that_are_no_models_are_refused_with_the_reason(tmp_path: Path) ->
     refused(lambda: load(tmp_path / "missing.gguf"), "missing.gguf", ModelLoadError)
     refused(lambda: load(file / "below"), "below", ModelLoadError)
     refused(lambda: load("a" * 5000), "aaa", ModelLoadError)
-    for path in ("a\0b.gguf", "", 5, b"model.gguf", ["model.gguf"]):
+    for path in NOT_A_PATH:
         refused(lambda path=path: load(path), "model_path")
     refused(lambda: load(file, config=LlamaConfig("other.gguf")), "model_path")
     refused(lambda: Llama(), "model_path")
+
+
+def test_what_is_no_path_is_refused(llm: Llama, tiny_path: Path) -> None:
+    calls: list[tuple[Callable[[Any], object], str]] = [
+        (llm.save_state, "path"),
+        (llm.load_state, "path"),
+        (llm.load_lora, "path"),
+        (read_metadata, "path"),
+        (lambda path: quantize(path, "new.gguf", "Q8_0"), "src"),
+        (lambda path: quantize(tiny_path, path, "Q8_0"), "dst"),
+    ]
+    for call, name in calls:
+        for path in NOT_A_PATH:
+            refused(lambda call=call, path=path: call(path), name)
 
 
 def test_a_path_may_have_any_name_that_the_system_allows(tiny_path: Path, tmp_path: Path) -> None:
@@ -248,12 +269,13 @@ def test_biases_of_tokens_that_the_vocabulary_does_not_have(llm: Llama) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"logit_bias": dict.fromkeys(range(2000), -math.inf)},
         {"logit_bias": {5: 3e38, 6: 3e38}},
+        {"logit_bias": {5: 3e38}, "temperature": 1e-6},
+        {"logit_bias": {5: 3e38}, "typical_p": 0.5, "top_k": 0},
         {"temperature": 1e-39},
         {"temperature": 1e-300},
         {"temperature": 1e6},
-        {"repeat_penalty": 1e-40},
+        {"repeat_penalty": 1e-6},
         {"top_p": 0.0, "min_keep": 0},
         {"typical_p": 0.0, "min_keep": 0},
         {"min_p": 1.0, "min_keep": 0},
@@ -380,6 +402,37 @@ def test_a_prompt_that_does_not_fit_tells_both_numbers(llm: Llama) -> None:
         assert (caught.value.n_tokens, caught.value.n_ctx) == (n_tokens, 256)
         copied = pickle.loads(pickle.dumps(caught.value))
         assert (str(copied), copied.n_tokens, copied.n_ctx) == (str(caught.value), n_tokens, 256)
+
+
+def every_error() -> list[Exception]:
+    """Make one of each class of errors.py, with all that it can carry."""
+    values: dict[type, dict[str, Any]] = {
+        errors.GrammarError: {"line": 1, "column": 2, "rule": "root"},
+        errors.UnsupportedSchemaError: {"keyword": "not", "pointer": "/properties/a"},
+        errors.GenerationError: {"text": "so far", "token_ids": [1, 2]},
+        errors.ContextFullError: {"n_tokens": 9, "n_ctx": 8},
+        errors.CancelledError: {"text": "so far", "token_ids": [1, 2]},
+        errors.GenerationTimeoutError: {"text": "so far", "token_ids": [1, 2]},
+    }
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return [kind("what failed", **values.get(kind, {})) for kind in kinds]
+
+
+@pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
+def test_a_copied_error_says_the_same(error: Exception) -> None:
+    for duplicate in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert type(duplicate) is type(error)
+        assert (str(duplicate), duplicate.args, vars(duplicate)) == ("what failed", ("what failed",), vars(error))
+
+
+def test_a_timeout_says_what_to_do(llm: Llama) -> None:
+    for call in (
+        llm.generate,
+        llm.generate_result,
+        lambda *args, **options: list(llm.generate_stream(*args, **options)),
+    ):
+        with pytest.raises(GenerationTimeoutError, match=r"not over after 1e-05 s; raise timeout"):
+            call("a", 200, timeout=1e-5)
 
 
 def test_a_refused_call_leaves_the_sequence_in_memory(llm: Llama) -> None:

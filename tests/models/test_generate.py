@@ -210,7 +210,8 @@ def test_perf_counts_what_was_computed(llm: Llama) -> None:
     assert perf["t_p_eval_ms"] > 0
     assert perf["t_eval_ms"] > 0
     llm.perf_reset()
-    assert llm.perf()["n_eval"] <= 1  # llama.cpp never says 0
+    perf = llm.perf()
+    assert [perf[name] for name in ("n_p_eval", "t_p_eval_ms", "n_eval", "t_eval_ms", "n_reused")] == [0] * 5
 
 
 def test_half_read_streams_go_on_together(tiny_path: Path) -> None:

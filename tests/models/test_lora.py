@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,13 @@ def test_an_adapter_equals_the_merged_model(llm: Llama, tiny_path: Path, tmp_pat
     assert distribution(llm) == pytest.approx(expected, abs=1e-3)
     llm.remove_lora(adapter)
     assert distribution(llm) == plain
+
+
+def test_an_adapter_is_not_copied(llm: Llama, adapters: list[Path]) -> None:
+    adapter = llm.load_lora(adapters[0])
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"load_lora\(\) it again"):
+            duplicate(adapter)
 
 
 def test_several_adapters_act_at_once(llm: Llama, adapters: list[Path]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_cpp import Llama, LlamaConfig, LlamaError, SamplingParams, _core
+from llama_cpp import GenerationError, Llama, LlamaConfig, LlamaError, SamplingParams, _core
 from llama_cpp.config import recommended_sampling
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
@@ -184,6 +184,49 @@ def test_logit_bias(row: Row, llm: Llama) -> None:
     ban = dict.fromkeys(plain, -math.inf)
     banned = llm.generate_result("a", 20, SamplingParams(temperature=0, repeat_penalty=1.0, logit_bias=ban))
     assert not set(banned.token_ids) & set(plain)
+
+
+def test_a_token_is_chosen_or_the_reason_told(row: Row, llm: Llama) -> None:
+    """Tokens that are banned, or drawn from numbers that are none, are no choice."""
+    ban = dict.fromkeys(range(llm.n_vocab()), -math.inf)
+    all_but_one = {token: bias for token, bias in ban.items() if token != 77}
+    endings: list[dict[str, Any]] = [
+        {},
+        {"temperature": 0.0},
+        {"top_k": 1},
+        {"mirostat": 1},
+        {"mirostat": 2},
+        {"adaptive_p_target": 0.5},
+    ]
+    for fields in endings:
+        result = llm.generate_result("a", 3, SamplingParams(**{**PLAIN, **fields}, logit_bias=all_but_one))
+        assert result.token_ids == [77] * 3
+        with pytest.raises(GenerationError, match="no token could be chosen: every token is banned") as caught:
+            llm.generate("a", 3, SamplingParams(**{**PLAIN, **fields}, logit_bias=ban))
+        assert caught.value.token_ids == []
+        with pytest.raises(LlamaError, match="every token is banned"):
+            row.chain(**fields, logit_bias=ban).sample(row.context, -1)
+
+    def ban_all(_: Any, logits: Floats) -> None:
+        logits[:] = -np.inf
+
+    for sampling in (GREEDY, SamplingParams()):
+        with pytest.raises(GenerationError, match="every token is banned"):
+            llm.generate("a", 3, sampling, logits_processor=ban_all)
+    with pytest.raises(LlamaError, match="overflowed"):
+        _core.Sampler(row.model.vocab).add_temp(1e-39).add_dist(1).sample(row.context, -1)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-7, 1e-21, 1e-38, 1e-39, 1e-300])
+def test_a_temperature_near_0_is_greedy(row: Row, temperature: float) -> None:
+    best = int(row.by_rank[0])
+    assert row.draw(20, temperature=temperature) == {best: 20}
+    assert row.draw(20, temperature=temperature, samplers=["temperature", "top_k", "top_p"], top_k=200) == {best: 20}
+
+
+@pytest.mark.parametrize("fields", [{}, {"top_k": 200}, {"top_p": 0.9}, {"typical_p": 0.5}, {"temperature": 0.0}])
+def test_a_bias_of_any_size_forces_a_token(row: Row, fields: dict[str, Any]) -> None:
+    assert row.draw(20, logit_bias={77: 3e38}, **fields) == {77: 20}
 
 
 def test_penalties(row: Row) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 from collections.abc import Iterator
 
 import pytest
@@ -88,6 +90,18 @@ def test_sequences_are_limited_and_come_back(llm: Llama) -> None:
     held.clear()
     gc.collect()
     assert llm.session("a").generate(max_tokens=2, sampling=GREEDY) == llm.generate("a", 2, GREEDY)
+
+
+def test_what_owns_a_sequence_is_not_copied(llm: Llama) -> None:
+    session = llm.session("one two three")
+    stream = session.generate_stream(max_tokens=20, sampling=GREEDY)
+    pieces = [next(stream)]
+    for owner, advice in ((session, r"use fork\(\)"), (stream, "copy its text")):
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=f"can't be copied or pickled, since .*{advice}"):
+                duplicate(owner)
+    gc.collect()
+    assert "".join([*pieces, *stream]) == llm.session("one two three").generate(max_tokens=20, sampling=GREEDY)
 
 
 def test_a_closed_or_empty_session_says_so(llm: Llama) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import multiprocessing
 import os
 import pickle
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llama_cpp import ClosedError, Llama, LlamaError, ModelLoadError, SamplingParams, ValidationError
-from llama_cpp.state import write_atomically
+from llama_cpp.state import decode, encode, write_atomically
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
 
@@ -66,7 +69,8 @@ def test_a_state_from_elsewhere_is_refused_and_changes_nothing(
         ({"path": make_tiny(seed=1)}, "model is"),
         ({"type_k": "f32"}, "type_k is"),
         ({"rope_freq_base": 5000.0}, "rope_freq_base is"),
-        ({"n_seq_max": 2, "n_ctx": 512}, "has 1 sequences"),
+        ({"n_seq_max": 2, "n_ctx": 512}, r"its n_seq_max \(1 if kv_unified\) is 2, and here it is 1"),
+        ({"n_seq_max": 2, "kv_unified": True}, "has 1 sequences"),
         ({"n_ctx": 512}, "raise n_ctx"),
     ]:
         config: dict[str, object] = dict(other)
@@ -78,6 +82,31 @@ def test_a_state_from_elsewhere_is_refused_and_changes_nothing(
         with pytest.raises(ValidationError, match=reason):
             llm.set_state(state)
         assert llm.get_state() == before
+
+
+def test_the_number_of_sequences_matters_only_where_each_has_a_cache(make_tiny: MakeTiny) -> None:
+    for arch, unified in (("llama", True), ("mamba", False), ("jamba", True)):
+        path = make_tiny(arch)
+        with load(path) as llm, load(path, n_seq_max=2, n_ctx=512, kv_unified=unified) as other:
+            llm.generate("the world is", 10, GREEDY)
+            other.set_state(llm.get_state(), 1)
+            expected = llm.generate(" and so", 10, GREEDY, reset_kv_cache=False)
+            assert other.generate(" and so", 10, GREEDY, reset_kv_cache=False) == expected
+    with load(path) as llm, load(path, n_seq_max=2, n_ctx=512) as other:
+        llm.generate("the world is", 10, GREEDY)
+        with pytest.raises(ValidationError, match="its n_seq_max"):
+            other.set_state(llm.get_state(), 1)
+
+
+def test_a_state_without_the_number_of_sequences_is_taken(llm: Llama) -> None:
+    """Such are those that were saved before it was written."""
+    llm.generate("the world is", 10, GREEDY)
+    whole = decode(llm.get_state())
+    origin = {key: value for key, value in whole.origin.items() if not key.startswith("n_seq_max")}
+    assert len(origin) == len(whole.origin) - 1
+    expected = llm.generate(" and so", 10, GREEDY, reset_kv_cache=False)
+    llm.set_state(encode(dataclasses.replace(whole, origin=origin)))
+    assert llm.generate(" and so", 10, GREEDY, reset_kv_cache=False) == expected
 
 
 def test_damaged_states_are_refused(llm: Llama, tmp_path: Path) -> None:
@@ -108,16 +137,62 @@ def test_state_while_a_generation_runs_is_refused(llm: Llama) -> None:
 
 def test_files_are_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
-    write_atomically(path, b"old")
+    write_atomically(str(path), b"old")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(path, b"new")
+    with pytest.raises(OSError, match="no space") as caught:
+        write_atomically(str(path), b"new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["state"]
+
+
+def test_a_new_file_has_the_mode_of_new_files_and_an_old_one_its_own(llm: Llama, tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain", tmp_path / "state"
+    plain.touch()
+    llm.save_state(path)
+    assert path.stat().st_mode == plain.stat().st_mode
+    path.chmod(0o640)
+    llm.save_state(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_symbolic_link_to_a_state_stays_one(llm: Llama, tmp_path: Path) -> None:
+    link, target = tmp_path / "link", tmp_path / "folder" / "state"
+    target.parent.mkdir()
+    link.symlink_to("folder/state")
+    for content in (None, b"old"):
+        if content is not None:
+            target.write_bytes(content)
+        llm.save_state(link)
+        assert link.is_symlink()
+        assert target.read_bytes() == llm.get_state()
+
+
+def test_only_files_are_replaced(llm: Llama, tmp_path: Path) -> None:
+    folder, pipe, link = tmp_path / "folder", tmp_path / "pipe", tmp_path / "link"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (folder, pipe, link):
+        before = path.lstat().st_mode
+        with pytest.raises(ValidationError, match=f"'{path}' is a folder, a device or the like"):
+            llm.save_state(path)
+        assert path.lstat().st_mode == before
+    with pytest.raises(FileNotFoundError) as caught:
+        llm.save_state(tmp_path / "missing" / "state")
+    assert caught.value.filename == str(tmp_path / "missing" / "state")
+
+
+def test_a_file_that_is_no_state_is_not_read_to_its_end(llm: Llama, tmp_path: Path) -> None:
+    path = tmp_path / "huge"
+    with path.open("wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(ValidationError, match="huge' is no state of a Llama"):
+        llm.load_state(path)
 
 
 def test_two_instances_share_their_weights(tiny_path: Path, make_tiny: MakeTiny) -> None:
@@ -146,6 +221,27 @@ def test_a_pickled_instance_loads_its_file_again(llm: Llama) -> None:
     assert copy.generate("the world is", 10, GREEDY) == llm.generate("the world is", 10, GREEDY)
     assert copy.config == llm.config
     copy.close()
+
+
+class Named(Llama):
+    """A subclass whose constructor is its own."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        super().__init__(path, n_ctx=256, n_threads=1, verbose=False)
+        self._notes = [name]
+
+
+def test_a_subclass_is_copied_with_its_attributes(tiny_path: Path) -> None:
+    with Named(tiny_path, "one") as llm:
+        llm.perf()
+        llm.get_state()
+        for duplicate in (copy.copy, copy.deepcopy, lambda llm: pickle.loads(pickle.dumps(llm))):
+            with duplicate(llm) as other:
+                assert type(other) is Named
+                assert (other.name, other._notes) == ("one", ["one"])
+                assert vars(other)["_engine"] is not vars(llm)["_engine"]
+                assert other.generate("the world is", 10, GREEDY) == llm.generate("the world is", 10, GREEDY)
 
 
 def test_a_spawned_process_gets_an_instance(llm: Llama) -> None:

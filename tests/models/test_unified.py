@@ -462,6 +462,20 @@ def test_signatures_are_the_reference_s() -> None:
     assert head(UnifiedLLM.generate_with_thinking, 4) == [*shared, ("stop", None)]
 
 
+class NamedUnified(UnifiedLLM):
+    """A subclass whose constructor is its own."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(path, vocab_only=True)
+        self.name = name
+
+
+def test_a_subclass_is_pickled_with_its_attributes(tmp_path: Path) -> None:
+    path = write_header(tmp_path / "model.gguf", "gpt-oss-20b")
+    with NamedUnified(path, "one") as llm, pickle.loads(pickle.dumps(llm)) as other:
+        assert (type(other), other.name, other.variant) == (NamedUnified, "one", "gpt-oss-20b")
+
+
 def test_a_life(speak: Callable[..., UnifiedLLM], tmp_path: Path) -> None:
     with speak("qwen3-soft-switch", f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}") as llm:
         assert llm.generate_with_thinking("Hi") == (THOUGHT, ANSWER)

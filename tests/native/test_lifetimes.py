@@ -586,6 +586,13 @@ DAEMONS = {
     "loads": "load(path).generate('hello', 2)",
     "loads and logs": "load(path, verbose=True)",
     "tokenizes": "llm.tokenize('hello world ' * 5000)",
+    "embeds": "embedder.embed('hello ' * 200)",
+    "handles errors": """
+        try:
+            llm.generate('hello', 200)
+        except Exception as error:
+            print(error)
+""",
 }
 
 
@@ -595,6 +602,7 @@ def test_interpreter_exits_quietly_while_daemon_threads_work(tiny_path: Path, wh
 import logging
 logging.basicConfig(stream=open(os.devnull, "w"), level=1)
 llm = load(path, n_seq_max=2)
+embedder = load(path, embeddings=True)
 started = threading.Event()
 
 def work():
@@ -602,14 +610,13 @@ def work():
     while True:
         {DAEMONS[what]}
 
-threading.excepthook = lambda details: None
 for _ in range(2):
     threading.Thread(target=work, daemon=True).start()
 started.wait()
 time.sleep(float(sys.argv[2]))
 """
     for delay in (0.0, 0.003, 0.01, 0.02, 0.04):
-        run_script(script, tiny_path, delay)
+        assert run_script(script, tiny_path, delay) == ""
 
 
 def test_exit_waits_for_a_thread_that_is_no_daemon(tiny_path: Path) -> None:

@@ -19,7 +19,8 @@ from llama_cpp.cli import main
 from tests import tiny
 from tests.conftest import MakeTiny
 
-SPEED = r"prompt: \d+ tokens, \d+\.\d tokens/s \| generation: \d+ tokens, \d+\.\d tokens/s\n"
+# Ctrl-C may come before anything but the prompt was computed.
+SPEED = r"prompt: \d+ tokens, \d+\.\d tokens/s \| generation: (0 tokens|\d+ tokens, \d+\.\d tokens/s)\n"
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def test_text_goes_to_stdout_and_speed_to_stderr(cafe: str, capsys: pytest.Captu
     out, err = capsys.readouterr()
     assert out == "café au lait\n"
     assert re.fullmatch(SPEED, err)
+
+
+def test_speed_is_told_of_what_was_computed(cafe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty prompt is a single token, which is computed as generated ones are."""
+    assert main(["run", "-t", "1", cafe, ""]) == 0
+    assert re.fullmatch(r"prompt: 0 tokens \| generation: \d+ tokens, \d+\.\d tokens/s\n", capsys.readouterr().err)
 
 
 def test_options_reach_the_model_from_any_place(tiny_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +112,26 @@ def test_an_error_is_one_line_on_stderr(
     assert out == ""
     assert re.fullmatch(r"error: .+\n", err)
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("command", "redirection", "message"),
+    [
+        ("run {model} -", "<&-", "stdin is closed"),
+        ("run {model} hi", ">&-", "stdout is closed"),
+        ("run {model} hi", ">/dev/full", "No space left on device"),
+        ("chat {model}", "<&-", "stdin is closed"),
+        ("chat {model}", "</dev/null >&-", "stdout is closed"),
+        ("doctor", ">/dev/full", "No space left on device"),
+    ],
+)
+def test_streams_that_can_not_be_used_are_an_error(command: str, redirection: str, message: str, cafe: str) -> None:
+    words = [sys.executable, "-m", "llama_cpp", *command.replace("{model}", cafe).split()]
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", *words]
+    done = subprocess.run(shell, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"error: .+\n", done.stderr)
+    assert message in done.stderr
 
 
 def test_stdin_that_is_no_text_is_an_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ SAMPLING_VALUES: dict[str, tuple[Any, ...]] = {
         ),
         FROM_0,
     ),
-    "repeat_penalty": (0.0, *FROM_0),
+    "repeat_penalty": (0.0, 1e-7, 1e-50, *FROM_0),
     **dict.fromkeys(("presence_penalty", "frequency_penalty"), (1e300, -1e300, *NOT_A_NUMBER)),
     "top_n_sigma": (-1.1, *NOT_A_NUMBER),
     "adaptive_p_target": (-1.1, 1.1, *NOT_A_NUMBER),
@@ -305,11 +305,14 @@ def test_names_and_numbers_of_enums_are_the_same() -> None:
         (LlamaConfig, "typek", "'type_k'"),
         (SamplingParams, "temprature", "'temperature'"),
         (SamplingParams, "zzzzzz", "zzzzzz"),
+        (SamplingParams, "_RANGES", "unknown SamplingParams field '_RANGES'"),
+        (LlamaConfig, "_ENUMS", "unknown LlamaConfig field '_ENUMS'"),
     ],
 )
 def test_unknown_fields_get_the_nearest_name(kind: type, wrong: str, near: str) -> None:
-    with pytest.raises(ValidationError, match=near):
+    with pytest.raises(ValidationError, match=near) as caught:
         kind(**{wrong: 1})
+    assert "_" + "RANGES" not in str(caught.value).replace(wrong, "")
 
 
 def test_unknown_keywords_are_warned_about_with_the_nearest_name() -> None:

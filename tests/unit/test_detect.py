@@ -252,8 +252,9 @@ def test_a_file_that_exists_is_read(tmp_path: Path) -> None:
     assert detect_file(path, lambda path: pytest.fail("there is no such file")).name == "gpt-oss-20b"
     path.touch()
     assert detect_file(path, lambda path: metadata("gemma3")).name == "gemma-3"
-    with pytest.raises(ValidationError, match="must be a str or a path"):
-        detect_file(7, lambda path: {})  # type: ignore[arg-type]
+    for wrong in (7, b"gemma-3.gguf"):
+        with pytest.raises(ValidationError, match="must be a str or a path"):
+            detect_file(wrong, lambda path: {})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("family", [ModelFamily.QWEN3, "qwen3", "QWEN3"])

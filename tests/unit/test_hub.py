@@ -66,6 +66,17 @@ def test_a_path_stands_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert resolve_model(tmp_path / "smollm2") == tmp_path / "smollm2"
 
 
+def test_a_folder_does_not_hide_a_known_model(
+    carrier: KnownModel, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir(parents=True)
+    (cache / "Carrier.gguf").write_bytes(CONTENT)
+    (tmp_path / "carrier").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert resolve_model("carrier") == cache / "Carrier.gguf"
+    assert resolve_model(tmp_path / "carrier") == tmp_path / "carrier"
+
+
 def test_the_default_model_is_what_its_pin_says(smollm2_path: Path) -> None:
     assert resolve_model("SMOLLM2") == smollm2_path
     assert hashlib.sha256(smollm2_path.read_bytes()).hexdigest() == hub.KNOWN_MODELS[hub.DEFAULT_MODEL].sha256

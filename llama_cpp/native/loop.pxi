@@ -383,8 +383,8 @@ cdef class DecodeLoop:
         """Look for a prompt's prefix in the memory, computed with the same (LoraAdapter, scale)s.
 
         Returns:
-            The slot that has most of it, how many tokens, and how many a running slot will have once its own prompt
-            is computed.
+            The slot that has most of it, how many tokens, and how many a running slot will have, and could give, once
+            its own prompt is computed.
         """
         cdef vector[llama_token] ids
         cdef int n, best = 0, have = 0, coming = 0
@@ -396,7 +396,7 @@ cdef class DecodeLoop:
             n = common_prefix(slot, ids, <int> ids.size() - 1, lora)
             if n > have:
                 best, have = slot.index, n
-            if slot.phase == RUNNING:
+            if slot.phase == RUNNING and self.shares:
                 coming = max(coming, common_length(slot.tokens, ids, <int> ids.size() - 1))
         return best, have, coming
 
@@ -493,7 +493,6 @@ cdef class DecodeLoop:
                 self.advance(slot)
                 self.verify(slot)
             if slot.phase == ENDED:
-                self.resume()
                 again = False
             elif slot.stream and slot.n_safe > slot.n_read:
                 again = False
@@ -512,7 +511,6 @@ cdef class DecodeLoop:
                 now = ggml_time_us()
             if slot.cancelled or (slot.deadline_us != 0 and now >= slot.deadline_us):
                 self.end(slot, CANCELLED if slot.cancelled else TIMED_OUT)
-                self.resume()
                 none = False
             elif slot.deadline_us != 0 and (earliest == 0 or slot.deadline_us < earliest):
                 earliest = slot.deadline_us
@@ -984,6 +982,7 @@ cdef class DecodeLoop:
     cdef void end(self, Slot * slot, Finish finish) noexcept nogil:
         slot.phase = ENDED
         slot.finish = finish
+        self.resume()
         if finish >= CANCELLED:  # a partial text, which the rest of a character could have followed
             slot.text.resize(slot.text.size() - unfinished_character(slot.text))
         slot.n_safe = slot.text.size()

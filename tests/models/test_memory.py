@@ -155,6 +155,17 @@ def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
         assert stopped.text == result.text[: result.text.index(stop)]
 
 
+def test_what_was_paused_goes_on_when_what_it_made_room_for_is_closed(tiny_path: Path) -> None:
+    with load(tiny_path, n_seq_max=2, kv_unified=True) as llm:
+        n_tokens = 257 - len(llm.tokenize(PROMPT))
+        first, second = (llm.generate_stream(PROMPT, None, GREEDY) for _ in range(2))
+        assert llm._engine is not None
+        while not llm._engine._loop.paused():
+            next(first)
+        first.close()
+        assert len(second.result().token_ids) == n_tokens
+
+
 def test_rows_of_a_batch_are_shifted_for_themselves(tiny_path: Path) -> None:
     with load(tiny_path, n_ctx=64) as llm:
         alone = [llm.generate(f"{index} {PROMPT}", 150, GREEDY, overflow="shift") for index in range(4)]

@@ -155,7 +155,9 @@ def _custom_sampler(sampler: CustomSampler) -> tuple[Callable[[bytearray], None]
 
     def apply(candidates: bytearray) -> None:
         rows = np.frombuffer(candidates, dtype=kind)
-        sampler.apply(rows["id"], rows["logit"])
+        ids = rows["id"]
+        ids.flags.writeable = False
+        sampler.apply(ids, rows["logit"])
 
     return apply, getattr(sampler, "accept", None)
 

@@ -576,8 +576,8 @@ cdef class DecodeLoop:
             slot.n_taken = 0
             slot.row = -1
             slot.draft.clear()
-            if slot.n_keep >= 0 and slot.phase == RUNNING and <int> slot.tokens.size() > self.context.n_ctx_seq:
-                self.shift(slot)
+            while slot.n_keep >= 0 and slot.phase == RUNNING and <int> slot.tokens.size() > self.context.n_ctx_seq:
+                self.shift(slot)  # more than once after a constraint that forced many tokens
         self.n_steps += 1
         self.choose_lora()
         if self.movable:
@@ -718,7 +718,8 @@ cdef class DecodeLoop:
         llama_memory_seq_rm(memory, slot.seq_id, keep, keep + n)
         llama_memory_seq_add(memory, slot.seq_id, keep + n, -1, -n)
         slot.tokens.erase(slot.tokens.begin() + keep, slot.tokens.begin() + keep + n)
-        slot.n_past -= n
+        # Of what is dropped, the end need not be in memory yet.
+        slot.n_past = min(slot.n_past, keep) + max(0, slot.n_past - keep - n)
         slot.n_plain = min(slot.n_plain, keep)
         slot.n_shifted += n
         slot.draft_held.clear()
@@ -990,7 +991,10 @@ cdef class DecodeLoop:
         if finish != STOP_TEXT:
             return
         # Tokens that lie wholly behind the cut are no part of what the sequence now says.
-        while <int> slot.tokens.size() + slot.n_shifted > slot.n_prompt and token_start(slot) >= slot.text.size():
+        while (
+            <int> slot.tokens.size() + slot.n_shifted > slot.n_prompt and token_start(slot) >= slot.text.size()
+            and <int> slot.tokens.size() > max(slot.n_keep, 0)  # a shift may have dropped some of them
+        ):
             slot.tokens.pop_back()
         slot.n_past = min(slot.n_past, <int> slot.tokens.size())
 

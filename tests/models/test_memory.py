@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, ValidationError
+from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, LlamaGrammar, ValidationError
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
 
@@ -164,6 +164,22 @@ def test_what_was_paused_goes_on_when_what_it_made_room_for_is_closed(tiny_path:
             next(first)
         first.close()
         assert len(second.result().token_ids) == n_tokens
+
+
+@pytest.mark.parametrize("n_keep", [0, 100])
+def test_tokens_that_a_constraint_forces_are_shifted_out_too(tiny_path: Path, n_keep: int) -> None:
+    with load(tiny_path) as llm:
+        forced = "x q7" * 250
+        schema = {"type": "object", "properties": {"a": {"const": forced}, "b": {"type": "string"}}}
+        grammar = LlamaGrammar.from_json_schema({**schema, "required": ["a", "b"], "additionalProperties": False})
+        options = {"grammar": grammar, "overflow": "shift", "n_keep": n_keep}
+        result = llm.generate_result("hello world", 1060, GREEDY, **options)
+        assert forced in result.text
+        assert result.finish_reason == "length"
+        assert llm._engine is not None
+        with llm._engine.idle_loop() as loop:
+            assert loop.n_past(0) == loop.seq_pos_max(0) + 1
+            assert n_keep < len(loop.tokens(0)) <= 257
 
 
 def test_rows_of_a_batch_are_shifted_for_themselves(tiny_path: Path) -> None:

@@ -103,6 +103,7 @@ cdef class Context:
     cdef readonly int n_outputs_max
     cdef readonly bint kv_unified
     cdef readonly bint swa_full
+    cdef int type_k                 # a ggml_type
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
     cdef int pooling                # a llama_pooling_type
@@ -167,6 +168,7 @@ cdef class Context:
             self.n_ctx_seq = min(self.n_ctx_seq, llama_model_n_ctx_train(self.model.ptr))
         self.kv_unified = config.kv_unified
         self.swa_full = config.swa_full
+        self.type_k = config.enum("type_k")
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)

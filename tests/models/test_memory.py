@@ -10,7 +10,7 @@ import pytest
 
 from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, LlamaGrammar, ValidationError
 from tests.conftest import MakeTiny
-from tests.helpers import GREEDY, load
+from tests.helpers import GREEDY, load, run_script
 
 PROMPT = "the people of the world have been here"
 
@@ -215,3 +215,19 @@ def test_a_long_prompt_is_truncated(tiny_path: Path) -> None:
 def test_a_memory_that_cannot_shift_says_so(make_tiny: MakeTiny) -> None:
     with load(make_tiny("mamba")) as llm, pytest.raises(ValidationError, match="can't shift"):
         llm.generate(PROMPT, 5, overflow="shift")
+
+
+def test_keys_that_cannot_be_rotated_are_not_shifted(tiny_path: Path) -> None:
+    script = """
+llm = load(path, n_ctx=64, n_threads=2, type_k="bf16")
+def shift():
+    llm.kv_cache_seq_add(0, 3, -1, 1)
+    llm.generate("a", 3, GREEDY, reset_kv_cache=False)
+for call in (shift, lambda: llm.kv_cache_seq_div(0, 0, -1, 2), lambda: llm.generate("a", 99, overflow="shift")):
+    llm.generate("hello world", 5, GREEDY)
+    try:
+        call()
+    except LlamaError as error:
+        print("bf16" in str(error))
+"""
+    assert run_script(script, tiny_path).split() == ["True"] * 3

@@ -250,10 +250,11 @@ cdef class Context:
         native_log.tail.clear()
         return 0
 
-    cdef void leave(self) noexcept:
+    cdef void leave(self, bint blamed = True) noexcept:
+        """Give the context back; one in whose computation an assertion failed is not used again."""
         self.busy = False
         end_native()
-        if take_assertion():
+        if blamed and take_assertion():
             # llama.cpp stopped in the middle of things: freeing it could wait for threads that never answer.
             self.ptr = NULL
             self.pool = NULL

@@ -99,7 +99,8 @@ cdef class DecodeLoop:
             computed together only if their ids follow one on another. Else a slot's number is its sequence's id.
 
     Raises:
-        ValidationError: if the model generates no text, or the draft's vocabulary is another one.
+        ValidationError: if the model generates no text, or the draft's vocabulary is another one, or its sequences are
+            shorter.
     """
 
     cdef readonly Context context
@@ -126,6 +127,7 @@ cdef class DecodeLoop:
     cdef cbool shift_pending        # positions were shifted since the last decode, which will rotate the keys
     cdef vector[llama_token_data] candidates    # what samplers work on
     cdef cbool wake                 # asks run() to return after the step
+    cdef cbool asking               # the draft model computes: what fails is its own failure
     cdef bint recurrent
     cdef bint shares                # sequences can take over each other's prefixes
     cdef bint speaks                # tokens have a text; a model may come without a vocabulary
@@ -444,24 +446,31 @@ cdef class DecodeLoop:
         """
         cdef int64_t steps = 0
         cdef cbool again = True
-        cdef bint drafting = self.draft is not None and not self.draft.closing
+        cdef bint drafting = self.draft_lives()
         self.context.enter()
-        if drafting:
-            self.draft.enter()
         try:
-            with nogil:
-                while again and steps != max_steps:
-                    again = self.step()
-                    steps += 1
+            if drafting:
+                self.draft.enter()
+            try:
+                with nogil:
+                    while again and steps != max_steps:
+                        again = self.step()
+                        steps += 1
+            finally:
+                if drafting:
+                    self.draft.leave(self.asking)
+                    self.asking = False
             raise_interrupt(&self.context.interrupt)
             if self.context.closing or exiting:
                 raise ClosedError("the context was closed while it was computing")
         finally:
             self.wake = False
-            if drafting:
-                self.draft.leave()
             self.context.leave()
         return steps
+
+    cdef cbool draft_lives(self) noexcept nogil:
+        """Tell whether there is a draft model that is neither closed nor has failed."""
+        return self.draft is not None and self.draft.ptr != NULL and not self.draft.closing
 
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
@@ -682,7 +691,7 @@ cdef class DecodeLoop:
         cdef llama_memory_t memory = self.context.memory
         llama_memory_seq_cp(memory, slot.seq_id, free.seq_id, -1, -1)
         llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
-        if self.draft is not None and not self.draft.closing:
+        if self.draft_lives():
             llama_memory_seq_cp(self.draft.memory, slot.seq_id, free.seq_id, -1, -1)
             llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
         free.n_past = 0
@@ -725,7 +734,7 @@ cdef class DecodeLoop:
         slot.n_plain = min(slot.n_plain, keep)
         slot.n_shifted += n
         slot.draft_held.clear()
-        if self.draft is not None and not self.draft.closing:
+        if self.draft_lives():
             llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
         self.shift_pending = True
         return 0
@@ -755,12 +764,14 @@ cdef class DecodeLoop:
             return 0
         if self.draft is None:
             self.look_up(slot, n)
-        elif self.draft.closing:
-            slot.error.assign(b"its draft model is closed")
+        elif not self.draft_lives():
+            slot.error.assign(b"its draft model is closed, or has failed; go on with draft_tokens=0")
             self.end(slot, FAILED)
             self.wake = True
         else:
+            self.asking = True
             self.ask_draft(slot, n)
+            self.asking = False
         slot.n_drafted += <int> slot.draft.size()
         return 0
 
@@ -1512,6 +1523,10 @@ cdef int check_draft(Context context, Context draft) except -1:
     if draft.vocab.n_tokens != context.vocab.n_tokens:
         raise ValidationError(
             f"{what}: its vocabulary has {draft.vocab.n_tokens} tokens, and not {context.vocab.n_tokens}"
+        )
+    if draft.n_ctx_seq < context.n_ctx_seq:
+        raise ValidationError(
+            f"{what}: its sequences have at most {draft.n_ctx_seq} tokens, and not {context.n_ctx_seq}; lower n_ctx"
         )
     for i in range(context.vocab.n_tokens):
         if strcmp(llama_vocab_get_text(one, i), llama_vocab_get_text(other, i)) != 0:

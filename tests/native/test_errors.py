@@ -159,6 +159,26 @@ model.close()
     run_script(script, make_tiny(metadata=NEGATIVE_EPSILON))
 
 
+def test_failed_assertion_in_a_draft_model_closes_that_alone(make_tiny: MakeTiny, tiny_path: Path) -> None:
+    script = """
+import dataclasses
+config = LlamaConfig(path, n_ctx=256, n_threads=1)
+expected = Engine(_core.Model(config), config).submit(REQUEST).result().text
+draft = _core.Model(LlamaConfig(sys.argv[2]))
+engine = Engine(_core.Model(config), config, draft_model=draft)
+for reason in ("GGML_ASSERT(eps >= 0.0f)", "draft model is closed", "draft model is closed"):
+    try:
+        engine.submit(dataclasses.replace(REQUEST, draft_tokens=4)).result()
+    except GenerationError as error:
+        assert reason in str(error), error
+    else:
+        raise AssertionError("no error")
+    assert engine.submit(REQUEST).result().text == expected
+engine.close()
+"""
+    run_script(UNCHECKED + script, tiny_path, make_tiny(metadata=NEGATIVE_EPSILON))
+
+
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 

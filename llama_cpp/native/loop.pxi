@@ -477,7 +477,7 @@ cdef class DecodeLoop:
         cdef cbool again = self.expire() and not self.wake
         if self.draft is not None and self.draft.closing:
             again = False  # who closes it waits for that
-        cdef int rc
+        cdef int rc, end
         # What stop was set for has been seen to, unless Python wants to raise or to close.
         self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing or exiting
         if self.context.interrupt.stop or not self.fill():
@@ -501,8 +501,11 @@ cdef class DecodeLoop:
             if slot.score_from < slot.n_prompt:
                 self.score_rows(slot)
             if slot.row >= 0:
+                end = slot.n_past + <int> slot.draft.size()
                 self.advance(slot)
                 self.verify(slot)
+                if slot.n_past < end:  # guesses that were wrong, and what is behind a stop text
+                    slot.n_past = self.cut(slot, slot.n_past)
             if slot.phase == ENDED:
                 again = False
             elif slot.stream and slot.n_safe > slot.n_read:
@@ -824,10 +827,8 @@ cdef class DecodeLoop:
                     return
 
     cdef int verify(self, Slot * slot) except -1 nogil:
-        """Go on along the draft as long as the tokens chosen are the drafted ones, and forget the rest of it."""
+        """Go on along the draft as long as the tokens chosen are the drafted ones."""
         cdef int n = <int> slot.draft.size(), i = 0
-        if n == 0:
-            return 0
         # A constraint may have added tokens of its own, which no guess can stand for.
         while i < n and slot.phase == RUNNING and <int> slot.tokens.size() == slot.n_past + 1 and (
             slot.tokens.back() == slot.draft[i]
@@ -837,8 +838,6 @@ cdef class DecodeLoop:
             slot.n_past += 1
             slot.row += 1
             self.advance(slot)
-        if i < n:
-            llama_memory_seq_rm(self.context.memory, slot.seq_id, slot.n_past, -1)
         return 0
 
     cdef int recover(self) except -1 nogil:

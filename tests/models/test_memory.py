@@ -140,6 +140,28 @@ def test_an_edited_sequence_is_not_computed_again_by_mistake(llm: Llama) -> None
     llm.set_control_vector([[0.0] * 64])
 
 
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba", "jamba"])
+@pytest.mark.parametrize("draft_tokens", [0, 8])
+def test_nothing_stays_in_memory_of_what_is_behind_a_stop(make_tiny: MakeTiny, arch: str, draft_tokens: int) -> None:
+    with load(make_tiny(arch), n_seq_max=2, n_ctx=512) as llm:
+        stop = llm.generate(PROMPT, 20, GREEDY)[6:20]
+        options = {"stop": [stop], "draft_tokens": draft_tokens}
+        llm.generate(PROMPT, 20, GREEDY, **options)
+        assert llm._engine is not None
+        with llm._engine.idle_loop() as loop:
+            assert loop.seq_pos_max(0) == loop.n_past(0) - 1
+            n_held = len(loop.tokens(0))
+        llm.set_state(llm.get_state())
+        llm.kv_cache_seq_cp(0, 1)
+        assert llm.kv_cache_seq_pos_max(1) == llm.kv_cache_seq_pos_max(0)
+        session = llm.session(PROMPT)
+        session.generate("", 20, GREEDY, **options)
+        assert len(session) == n_held
+        snapshot = session.snapshot()
+        expected = session.generate(" and", 5, GREEDY)
+        assert session.rewind(snapshot).generate(" and", 5, GREEDY) == expected
+
+
 @pytest.mark.parametrize("arch", ["llama", "gemma3"])
 def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
     with load(make_tiny(arch), n_ctx=64) as llm:

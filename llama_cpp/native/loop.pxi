@@ -1155,42 +1155,56 @@ cdef class DecodeLoop:
             LlamaError: if the memory can't: a recurrent state only as a whole, a sliding window not where it has left.
         """
         cdef Slot * slot = self.idle(index)
-        cdef int size = <int> slot.tokens.size(), i
+        cdef int size = <int> slot.tokens.size(), end, i
+        cdef vector[llama_token] held
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
         if p0 >= p1:
             return
-        if p0 > 0 and p1 == size and not self.reaches(slot, p0):
-            raise LlamaError(
-                f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
-                "use swa_full=True, or compute it again"
-            )
-        with nogil:
-            done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if p1 == size else p1)
-        if not done:
-            raise LlamaError(
-                f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
-                "dropped as a whole"
-            )
-        if p1 == size:
-            slot.tokens.resize(p0)
-            slot.n_past = min(slot.n_past, p0)
-            self.trim(slot)
-        else:
-            for i in range(p0, p1):
-                slot.tokens[i] = UNKNOWN
-            slot.n_plain = min(slot.n_plain, p0)
+        end = min(p1, slot.n_past)
+        if p0 < end:
+            if p0 > 0 and end == slot.n_past and not self.reaches(slot, p0):
+                raise LlamaError(
+                    f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
+                    "use swa_full=True, or compute it again"
+                )
+            self.context.enter()
+            try:
+                with nogil:
+                    done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if end == slot.n_past else end)
+            finally:
+                self.context.leave()
+            if not done:
+                raise LlamaError(
+                    f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
+                    "dropped as a whole"
+                )
+        if p1 > slot.n_past:
+            slot.tokens.erase(slot.tokens.begin() + max(p0, slot.n_past), slot.tokens.begin() + p1)
+        if p0 < end:
+            held.assign(slot.tokens.begin(), slot.tokens.begin() + slot.n_past)
+            for i in range(p0, end):
+                held[i] = UNKNOWN
+            self.settle(slot, held, p0)
 
-    cdef void trim(self, Slot * slot) noexcept:
-        """Forget what is gone at the end of a sequence."""
-        while not slot.tokens.empty() and slot.tokens.back() == UNKNOWN and (
-            llama_memory_seq_pos_max(self.context.memory, slot.seq_id) < <int> slot.tokens.size() - 1
-        ):
-            slot.tokens.pop_back()
-        slot.n_past = min(slot.n_past, <int> slot.tokens.size())
-        if slot.n_past <= slot.n_plain:
+    cdef int settle(self, Slot * slot, vector[llama_token] & held, int n_plain) except -1:
+        """Bring a sequence's tokens and counts in line with its memory after an edit.
+
+        Args:
+            slot: of the sequence. Its tokens that are not in memory yet have no positions: they go on after the last.
+            held: the tokens by their positions in memory, as far as they are known.
+            n_plain: length of the part that the edit left as it was.
+        """
+        cdef int n_past = llama_memory_seq_pos_max(self.context.memory, slot.seq_id) + 1
+        held.resize(n_past, UNKNOWN)
+        held.insert(held.end(), slot.tokens.begin() + slot.n_past, slot.tokens.end())
+        slot.tokens.swap(held)
+        slot.n_past = n_past
+        slot.n_plain = min(slot.n_plain, n_plain)
+        if n_past <= slot.n_plain:
             slot.n_plain = INT32_MAX
-        if slot.n_past == 0:
+        if n_past == 0:
             slot.shared = False
+        return 0
 
     def seq_cp(self, int source, int target, llama_pos p0 = 0, llama_pos p1 = -1):
         """Copy positions [p0, p1) of one free slot's sequence to another's (llama_memory_seq_cp); p1 < 0 is the end.
@@ -1202,7 +1216,7 @@ cdef class DecodeLoop:
         """
         cdef Slot * one = self.idle(source)
         cdef Slot * other = self.idle(target)
-        cdef int size = <int> one.tokens.size(), i
+        cdef int size = <int> one.tokens.size(), end
         if source == target:
             return
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
@@ -1212,27 +1226,42 @@ cdef class DecodeLoop:
                 f"only the whole of sequence {source} can be copied here: "
                 + ("its state is recurrent" if self.recurrent else "parts need kv_unified=True")
             )
-        if not whole and <int> other.tokens.size() > p0:
+        if not whole and other.n_past > p0:
             raise LlamaError(
-                f"sequence {target} has {other.tokens.size()} positions already, so that nothing can be copied to "
+                f"sequence {target} has {other.n_past} positions already, so that nothing can be copied to "
                 f"position {p0}; remove them first"
             )
-        if whole:
-            self.forget(target)
-        if self.context.kv_unified or self.context.n_seq_max == 1:
-            with nogil:
-                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if p1 == size else p1)
-            one.shared = other.shared = not self.recurrent
-        else:
+        if p0 >= p1 and not whole:
+            return
+        if not self.context.kv_unified and self.context.n_seq_max > 1:
             self.set_state(target, one.tokens, one.n_past, self.state(source), False)
-        for i in range(<int> other.tokens.size(), p0):
-            other.tokens.push_back(UNKNOWN)
-        for i in range(<int> other.tokens.size(), p1):
-            other.tokens.push_back(one.tokens[i])
-        other.n_plain = one.n_plain if whole else min(other.n_plain, p0)
-        other.n_past = min(p1, one.n_past)
+            other.n_plain = one.n_plain
+        else:
+            if whole:
+                self.forget(target)
+            end = max(p0, min(p1, one.n_past))
+            self.copy_cells(one, other, p0, end)
+            other.tokens.insert(other.tokens.end(), one.tokens.begin() + end, one.tokens.begin() + p1)
         other.lora = one.lora
         self.lora_keys[target] = self.lora_keys[source]
+
+    cdef int copy_cells(self, Slot * one, Slot * other, int p0, int end) except -1:
+        """Let a sequence have what the memory holds of positions [p0, end) of another one."""
+        cdef vector[llama_token] held
+        if p0 == end:
+            return 0
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if end == one.n_past else end)
+        finally:
+            self.context.leave()
+        one.shared = other.shared = not self.recurrent
+        held.assign(other.tokens.begin(), other.tokens.begin() + other.n_past)
+        held.resize(p0, UNKNOWN)
+        held.insert(held.end(), one.tokens.begin() + p0, one.tokens.begin() + end)
+        self.settle(other, held, one.n_plain if p0 == 0 else p0)
+        return 0
 
     def seq_add(self, int index, llama_pos p0, llama_pos p1, llama_pos delta):
         """Shift positions [p0, p1) of a free slot's sequence by delta (llama_memory_seq_add); p1 < 0 is the end.
@@ -1242,32 +1271,34 @@ cdef class DecodeLoop:
             ValidationError: if positions would become negative, fall onto others or reach beyond the context.
         """
         cdef Slot * slot = self.idle(index)
-        cdef vector[llama_token] moved
-        cdef int size = <int> slot.tokens.size(), i, end
-        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        cdef vector[llama_token] held
+        cdef int n = slot.n_past, i, n_tail = <int> slot.tokens.size() - n
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < n else n
         self.check_edit(slot)
         if p0 >= p1 or delta == 0:
             return
-        if p0 + delta < 0 or p1 + delta > self.context.n_ctx_seq:
+        # The last token that was chosen has a place behind a full context, too.
+        if p0 + delta < 0 or p1 + delta + max(n_tail - 1, 0) > self.context.n_ctx_seq:
             raise ValidationError(
                 f"positions {p0} to {p1} shifted by {delta} would leave the range 0 to {self.context.n_ctx_seq}"
             )
-        for i in range(p0 + delta, p1 + delta):
-            if not p0 <= i < p1 and i < size and slot.tokens[i] != UNKNOWN:
+        for i in range(p0 + delta, min(p1 + delta, n)):
+            if not p0 <= i < p1 and slot.tokens[i] != UNKNOWN:
                 raise ValidationError(f"position {i} of sequence {index} is taken; remove it before others move there")
-        moved.assign(slot.tokens.begin() + p0, slot.tokens.begin() + p1)
-        with nogil:
-            llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
-        end = max(size, p1 + delta)
-        slot.tokens.resize(end, UNKNOWN)
+        held.assign(slot.tokens.begin(), slot.tokens.begin() + n)
         for i in range(p0, p1):
-            slot.tokens[i] = UNKNOWN
+            held[i] = UNKNOWN
+        held.resize(max(n, p1 + delta), UNKNOWN)
         for i in range(p0, p1):
-            slot.tokens[i + delta] = moved[i - p0]
-        slot.n_past += delta if p1 == size else 0
-        slot.n_plain = min(slot.n_plain, min(p0, p0 + delta))
+            held[i + delta] = slot.tokens[i]
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
+        finally:
+            self.context.leave()
+        self.settle(slot, held, min(p0, p0 + delta))
         self.shift_pending = True
-        self.trim(slot)
 
     def seq_div(self, int index, llama_pos p0, llama_pos p1, int divisor):
         """Divide positions [p0, p1) of a free slot's sequence (llama_memory_seq_div); p1 < 0 is the end.
@@ -1276,21 +1307,23 @@ cdef class DecodeLoop:
             LlamaError: as `seq_add` has it.
         """
         cdef Slot * slot = self.idle(index)
-        cdef int size = <int> slot.tokens.size()
-        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        cdef vector[llama_token] held
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < slot.n_past else slot.n_past
         check_int("divisor", divisor, 1)
         self.check_edit(slot)
         if p0 >= p1 or divisor == 1:
             return
-        if p1 < size:
+        if p1 < slot.n_past:
             raise ValidationError(f"positions {p0} to {p1} can't be divided alone: those after them keep their place")
-        with nogil:
-            llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
-            size = llama_memory_seq_pos_max(self.context.memory, slot.seq_id) + 1
-        slot.tokens.resize(p0)
-        slot.tokens.resize(size, UNKNOWN)  # several tokens now stand at a position
-        slot.n_past = size
-        slot.n_plain = min(slot.n_plain, p0)
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
+        finally:
+            self.context.leave()
+        # Several tokens now stand at a position, those before p0 not excepted.
+        held.assign(slot.tokens.begin(), slot.tokens.begin() + p0 // divisor)
+        self.settle(slot, held, p0 // divisor)
         self.shift_pending = True
 
     cdef int check_edit(self, Slot * slot) except -1:
@@ -1399,19 +1432,25 @@ cdef class DecodeLoop:
             self.idle(slot.index)
             if unknown(slot.tokens):
                 raise LlamaError(f"sequence {slot.index} was edited, and can't be computed again; reset() first")
-        if values is None:
-            rc = llama_set_adapter_cvec(self.context.ptr, NULL, 0, width, -1, -1)
-        else:
+        memset(&view, 0, sizeof(view))  # NULL, of no size, takes a vector away
+        if values is not None:
             PyObject_GetBuffer(values, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-            rc = llama_set_adapter_cvec(
-                self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first, layer_last
-            )
+        try:
+            self.context.enter()
+            try:
+                rc = llama_set_adapter_cvec(
+                    self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first,
+                    layer_last,
+                )
+                for slot in self.slots:
+                    with nogil:
+                        slot.n_past = self.cut(slot, 0)
+            finally:
+                self.context.leave()
+        finally:
             PyBuffer_Release(&view)
         if rc != 0:
             raise ValidationError(native_message("llama.cpp refused the control vector"))
-        for slot in self.slots:
-            with nogil:
-                slot.n_past = self.cut(slot, 0)
 
     def release(self, int index) -> dict[str, object]:
         """Free a slot and return what came of it; its sequence stays in memory, for `start` to reuse.

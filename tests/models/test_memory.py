@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,39 @@ def test_positions_are_divided(llm: Llama) -> None:
     assert llm.kv_cache_seq_pos_max(0) == (size - 1) // 2
     assert len(llm.generate_result(" and", 5, GREEDY, reset_kv_cache=False).token_ids) == 5
     assert llm.generate(PROMPT, 5, GREEDY) == llm.generate(PROMPT, 5, GREEDY)
+
+
+EDITS = [
+    (lambda llm: llm.kv_cache_seq_rm(0, 4, 9), [0, 1, 2, 3, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 5, 9), [0, 1, 2, 3, 4, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 9), [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 60), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 2, 4), [0, 1, None, None, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 9, -1, 5), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 8, 9, 2), [0, 1, 2, 3, 4, 5, 6, 7, None, None, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 0, 9, 2), [None, None, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 0, 2, 9), [None, None, 2, 3, 4, 5, 6, 7, 8, 0, 1, 9]),
+    (lambda llm: llm.kv_cache_seq_div(0, 4, -1, 2), [0, 1, None, None, None, 9]),
+    (lambda llm: llm.kv_cache_seq_div(0, 8, -1, 100), [*[None] * 8, 9]),
+    (lambda llm: llm.kv_cache_seq_cp(0, 1, 2, 9) or llm.kv_cache_seq_cp(1, 0), [None, None, 2, 3, 4, 5, 6, 7, 8]),
+    (lambda llm: llm.kv_cache_seq_cp(0, 1, 2) or llm.kv_cache_seq_cp(1, 0), [None, None, 2, 3, 4, 5, 6, 7, 8, 9]),
+]
+
+
+@pytest.mark.parametrize(("edit", "expected"), EDITS)
+def test_the_last_token_which_is_not_in_memory_follows_what_is(
+    llm: Llama, edit: Callable[[Llama], object], expected: list[int | None]
+) -> None:
+    llm.generate([1, *range(300, 304)], 5, GREEDY)
+    assert llm._engine is not None
+    tokens = llm._engine.tokens(0)
+    assert (len(tokens), llm.kv_cache_seq_pos_max(0)) == (10, 8)
+    edit(llm)
+    assert llm._engine.tokens(0) == [-1 if index is None else tokens[index] for index in expected]
+    with llm._engine.idle_loop() as loop:
+        assert loop.n_past(0) == llm.kv_cache_seq_pos_max(0) + 1
+        assert loop.edited(0) == (None in expected)
+    assert len(llm.generate_result([300], 5, GREEDY, reset_kv_cache=False).token_ids) == 5
 
 
 def test_sequences_are_copied_and_kept(llm: Llama) -> None:

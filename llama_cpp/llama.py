@@ -1991,7 +1991,8 @@ class Llama(CompatMixin):
                     f"this state has a sequence {sequence.seq_id}, and this context has {engine.context.n_seq_max} "
                     "sequences; raise n_seq_max"
                 )
-            if len(sequence.token_ids) > engine.context.n_ctx_seq:
+            # The token that was chosen last in a full context is not in memory.
+            if len(sequence.token_ids) > engine.context.n_ctx_seq + 1:
                 raise ValidationError(
                     f"this state has a sequence of {len(sequence.token_ids)} tokens, and a sequence of this context "
                     f"holds {engine.context.n_ctx_seq}; raise n_ctx"

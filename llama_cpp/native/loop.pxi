@@ -1389,8 +1389,9 @@ cdef class DecodeLoop:
             if token != UNKNOWN:
                 self.context.vocab.check(token)
             ids.push_back(token)
-        check_int("the number of tokens", ids.size(), 0, self.context.n_ctx_seq)
-        check_int("n_past", n_past, 0, <int> ids.size())
+        # The token that was chosen last in a full context is not in memory.
+        check_int("the number of tokens", ids.size(), 0, self.context.n_ctx_seq + 1)
+        check_int("n_past", n_past, 0, min(<int> ids.size(), self.context.n_ctx_seq))
         self.forget(index)
         if size > 0:
             self.context.enter()

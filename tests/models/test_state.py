@@ -57,6 +57,22 @@ def test_a_single_sequence_goes_to_another_place(tiny_path: Path) -> None:
             llm.get_state(2)
 
 
+@pytest.mark.parametrize("n_seq_max", [1, 2])
+def test_a_full_sequence_is_put_back_and_copied(tiny_path: Path, n_seq_max: int) -> None:
+    with load(tiny_path, n_ctx=64 * n_seq_max, n_seq_max=n_seq_max) as llm:
+        llm.generate("hello", None, GREEDY)
+        assert llm._engine is not None
+        tokens = llm._engine.tokens(0)
+        assert len(tokens) == 65
+        state = llm.get_state()
+        llm.reset()
+        llm.set_state(state)
+        assert llm.get_state() == state
+        if n_seq_max > 1:
+            llm.kv_cache_seq_cp(0, 1)
+            assert llm._engine.tokens(1) == tokens
+
+
 def test_a_state_from_elsewhere_is_refused_and_changes_nothing(
     llm: Llama, tiny_path: Path, make_tiny: MakeTiny
 ) -> None:

@@ -81,7 +81,7 @@ cdef extern from *:
         std::string line;
         int         level = 0;
         std::string tail;
-        bool        muted = false;  // what is logged now says only that we stopped llama.cpp
+        int         muted = GGML_LOG_LEVEL_NONE;  // lines of this level and below are not passed on
         void *      watcher = nullptr;  // a Python object that sees what is logged and may want to stop it
         bool        cancel = false;
     };
@@ -185,7 +185,7 @@ cdef extern from *:
         string line
         int level
         string tail
-        cbool muted
+        int muted
         void * watcher
         cbool cancel
     NativeLog native_log

@@ -40,7 +40,8 @@ cdef int fill_context_params(object config, llama_context_params * params) excep
     params.n_ubatch = n_ubatch
     params.n_seq_max = config.n_seq_max
     all_rows = config.embeddings or config.logits_all
-    params.n_outputs_max = 0 if all_rows else min(n_batch, max(config.n_seq_max, MIN_OUTPUTS))
+    # llama.cpp makes room for a row of each sequence, and asserts that it is allowed to.
+    params.n_outputs_max = max(config.n_seq_max, n_batch if all_rows else min(n_batch, MIN_OUTPUTS))
     params.n_threads = n_threads
     params.n_threads_batch = n_threads_batch
     params.rope_scaling_type = <llama_rope_scaling_type> <int> config.enum("rope_scaling_type")
@@ -124,13 +125,14 @@ cdef class Context:
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
         native_log.tail.clear()
-        native_log.muted = n_ctx_seq > 0  # llama.cpp would warn that no sequence should be as long as them all together
+        if n_ctx_seq > 0:  # llama.cpp would warn that no sequence should be as long as them all together
+            native_log.muted = GGML_LOG_LEVEL_WARN
         what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
         model.hold()
         try:
             with nogil:
                 self.ptr = llama_init_from_model(model.ptr, params)
-                native_log.muted = False
+                native_log.muted = GGML_LOG_LEVEL_NONE
             raise_interrupt(&self.interrupt)
             if self.ptr == NULL:
                 raise LlamaError("it could not be made")
@@ -140,7 +142,7 @@ cdef class Context:
         except LlamaError as error:
             raise ModelLoadError(native_message(f"{what}: {error}")) from None
         finally:
-            native_log.muted = False
+            native_log.muted = GGML_LOG_LEVEL_NONE
             take_assertion()
             model.drop()  # from here on, close() finds a child that is complete
 
@@ -172,7 +174,7 @@ cdef class Context:
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)
-        self.n_outputs_max = n_outputs_max or self.n_batch
+        self.n_outputs_max = n_outputs_max
         self.n_threads, self.n_threads_batch = config.threads()
         return 0
 
@@ -288,7 +290,7 @@ cdef class Context:
         try:
             with nogil:
                 rc = llama_decode(self.ptr, batch.batch)
-                native_log.muted = False
+                native_log.muted = GGML_LOG_LEVEL_NONE
             raise_interrupt(&self.interrupt)
         finally:
             self.leave()
@@ -384,7 +386,7 @@ cdef class Context:
             if self.memory != NULL:
                 llama_memory_clear(self.memory, False)
             rc = llama_decode(self.ptr, batch.batch)
-            native_log.muted = False
+            native_log.muted = GGML_LOG_LEVEL_NONE
             if self.interrupt.error[0] != NULL:
                 return 0
             if rc != 0:

@@ -483,7 +483,7 @@ cdef class DecodeLoop:
         if self.context.interrupt.stop or not self.fill():
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
-        native_log.muted = False
+        native_log.muted = GGML_LOG_LEVEL_NONE
         self.shift_pending = self.shift_pending and rc != 0
         if rc == 1:
             return self.make_room()

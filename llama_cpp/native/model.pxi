@@ -102,7 +102,7 @@ cdef class Model:
             raise ModelLoadError(f"cannot load {self.path!r}: {error}") from None
         finally:
             end_native()
-        native_log.muted = False
+        native_log.muted = GGML_LOG_LEVEL_NONE
         raise_interrupt(&interrupt)
         take_assertion()
         if self.ptr == NULL and interrupt.stop:

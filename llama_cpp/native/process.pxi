@@ -17,16 +17,19 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
         native_log.level = level
         if native_log.watcher != NULL and level == GGML_LOG_LEVEL_INFO:
             native_log.cancel = watch(native_log.watcher, text)
-            native_log.muted = native_log.cancel
+            native_log.muted = GGML_LOG_LEVEL_ERROR if native_log.cancel else GGML_LOG_LEVEL_NONE
     native_log.line.append(text)
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return
     native_log.line.pop_back()
-    if native_log.level >= GGML_LOG_LEVEL_WARN and not native_log.muted:
+    if native_log.level <= native_log.muted:
+        native_log.line.clear()
+        return
+    if native_log.level >= GGML_LOG_LEVEL_WARN:
         if not native_log.tail.empty():
             native_log.tail.append(b"; ")
         native_log.tail.append(native_log.line)
-    if log_enabled and native_log.level >= log_min_level and not native_log.muted:
+    if log_enabled and native_log.level >= log_min_level:
         with gil:
             emit_log(native_log.level, native_log.line)
     native_log.line.clear()

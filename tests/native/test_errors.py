@@ -189,6 +189,12 @@ def test_failed_assertion_while_a_context_is_made(make_tiny: MakeTiny, bystander
             load(path)
 
 
+def test_context_for_shorter_sequences_is_refused_with_llama_cpps_words(tiny_path: Path) -> None:
+    config = LlamaConfig(tiny_path, n_ctx=256, n_threads=1, type_v="q8_0", flash_attn="off")
+    with pytest.raises(ModelLoadError, match=r"llama\.cpp: .*flash_attn"):
+        Context(Model(config), config, 64)
+
+
 def test_failed_assertion_while_a_model_is_loaded(make_tiny: MakeTiny, bystander: Llama) -> None:
     path = make_tiny(metadata={"llama.block_count": 0})
     for _ in range(3):

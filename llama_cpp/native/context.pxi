@@ -27,9 +27,20 @@ cdef void * cpu_function(const char * name) except? NULL nogil:
     return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), name)
 
 
-cdef int fill_context_params(object config, llama_context_params * params) except -1:
+cdef bint attends_ahead(Model model, object config):
+    """Tell whether tokens attend to those after them, too."""
+    kind = config.enum("attention_type")
+    if kind != <int> LLAMA_ATTENTION_TYPE_UNSPECIFIED:
+        return kind == <int> LLAMA_ATTENTION_TYPE_NON_CAUSAL
+    known = {**model.metadata(), **(config.kv_overrides or {})}
+    return str(known.get(f"{known['general.architecture']}.attention.causal")).lower() == "false"
+
+
+cdef int fill_context_params(Model model, object config, llama_context_params * params) except -1:
     """Copy a LlamaConfig into llama_context_params."""
     n_batch, n_ubatch = config.batches()
+    if attends_ahead(model, config):
+        n_batch = n_ubatch  # what one attends to must be computed at once
     n_threads, n_threads_batch = config.threads()
     if <size_t> config.n_seq_max > llama_max_parallel_sequences():
         raise ValidationError(
@@ -118,7 +129,7 @@ cdef class Context:
         self.model = model
         self.vocab = Vocab(model)
         self.born = fork_generation
-        fill_context_params(config, &params)
+        fill_context_params(model, config, &params)
         if config.embeddings:
             self.choose_pooling(&params)
         params.abort_callback = poll

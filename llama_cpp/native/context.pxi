@@ -130,6 +130,10 @@ cdef class Context:
         self.vocab = Vocab(model)
         self.born = fork_generation
         fill_context_params(model, config, &params)
+        if config.embeddings and model.has_encoder():
+            raise ValidationError(
+                f"{model.path!r} has an encoder before its decoder, which is not supported; embeddings need a model of one"
+            )
         if config.embeddings:
             self.choose_pooling(&params)
         params.abort_callback = poll

@@ -71,8 +71,13 @@ cdef extern from *:
     #include <cstdio>
     #include <stdexcept>
     #include <string>
+    #include <utility>
+    #include <vector>
 
     #include "llama.h"
+
+    // Of src/llama-model.h, which is not installed.
+    const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_tensor_map(const llama_model * model);
 
     namespace {
 
@@ -173,6 +178,14 @@ cdef extern from *:
         return text;
     }
 
+    // Whether there is something behind the pooling that makes scores; llama_model_n_cls_out() is 1 without it, too.
+    bool has_classifier(const llama_model * model) {
+        for (const auto & tensor : llama_internal_get_tensor_map(model)) {
+            if (tensor.first.rfind("cls", 0) == 0) return true;
+        }
+        return false;
+    }
+
     std::string current_exception_message() {
         try { throw; }
         catch (const std::exception & error) { return error.what(); }
@@ -201,6 +214,7 @@ cdef extern from *:
         int32_t (*read)(const llama_adapter_lora *, int32_t, char *, size_t) noexcept nogil,
         const llama_adapter_lora * owner, int32_t index
     ) except +
+    cbool has_classifier(const llama_model * model) noexcept nogil
     string current_exception_message() noexcept nogil
     llama_sampler_i custom_sampler
     void (*call_custom_apply)(void * object, llama_token_data_array * array, string & error) noexcept nogil

@@ -168,6 +168,11 @@ cdef class Context:
         self.pooling = <int> params.pooling_type
         if self.pooling == LLAMA_POOLING_TYPE_UNSPECIFIED:
             self.pooling = int(known.get(f"{arch}.pooling_type", LLAMA_POOLING_TYPE_NONE))
+        if self.pooling == LLAMA_POOLING_TYPE_RANK and not has_classifier(self.model.ptr):
+            raise ValidationError(
+                f"{self.model.path!r} has no classifier, whose scores pooling_type=\"rank\" means; use a reranker, or "
+                "another pooling_type"
+            )
         self.pools = arch in _HEADED and self.pooling != LLAMA_POOLING_TYPE_RANK
         if self.pools:
             params.pooling_type = LLAMA_POOLING_TYPE_NONE

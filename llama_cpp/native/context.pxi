@@ -148,6 +148,8 @@ cdef class Context:
             with nogil:
                 self.ptr = llama_init_from_model(model.ptr, params)
                 native_log.muted = GGML_LOG_LEVEL_NONE
+            if self.ptr != NULL:
+                model.n_owners += 1
             raise_interrupt(&self.interrupt)
             if self.ptr == NULL:
                 raise LlamaError("it could not be made")
@@ -226,6 +228,8 @@ cdef class Context:
                 llama_free(ptr)
             if pool != NULL:
                 self.pool_free(pool)
+        if ptr != NULL:
+            self.model.disown()
 
     def close(self):
         """Stop what another thread computes here, wait for that, and free the context. May be called again.
@@ -281,6 +285,7 @@ cdef class Context:
             self.ptr = NULL
             self.pool = NULL
             self.memory = NULL
+            self.model.disown()
 
     @property
     def closed(self) -> bool:

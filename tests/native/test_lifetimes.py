@@ -28,6 +28,7 @@ from llama_cpp import (
 from llama_cpp._core import Batch, Context, DecodeLoop, Model, Sampler
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, SLOW, load, run_script
+from tests.tiny import write_lora
 
 
 @pytest.fixture
@@ -119,6 +120,26 @@ gc.collect()
 assert [reference() for reference in dead] == [None, None]
 """
     run_script(script, tiny_path)
+
+
+def test_a_model_that_a_finalizer_closes_outlives_what_is_collected_with_it(tiny_path: Path, tmp_path: Path) -> None:
+    write_lora(tmp_path / "lora.gguf", tiny_path)
+    script = """
+from llama_cpp import _core
+
+class Owner:
+    def __init__(self, child):
+        self.child, self.circle = child, self
+    def __del__(self):
+        self.child.model.close()  # the collector has cut the model's weak references before
+
+config = LlamaConfig(path, n_ctx=64, n_threads=1)
+for make in (lambda model: _core.LoraAdapter(model, sys.argv[2]), lambda model: _core.Context(model, config)):
+    for _ in range(5):
+        Owner(make(_core.Model(config)))
+        gc.collect()
+"""
+    run_script(script, tiny_path, tmp_path / "lora.gguf")
 
 
 def test_collected_view_releases_its_context(tiny_path: Path) -> None:

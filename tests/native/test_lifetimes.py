@@ -296,6 +296,9 @@ def test_living_view_refuses_what_would_change_it(tiny_path: Path) -> None:
     config = LlamaConfig(model_path=tiny_path, n_ctx=64)
     model, context = decoded(config)
     loop = DecodeLoop(context)
+    loop.start(0, [1], Sampler(model.vocab).add_greedy(), max_tokens=1)
+    loop.run()
+    loop.release(0)
     batch = Batch(1)
     batch.add(1, 1, [0], True)
     view = np.asarray(context.logits(0))
@@ -304,7 +307,12 @@ def test_living_view_refuses_what_would_change_it(tiny_path: Path) -> None:
     def start() -> None:
         loop.start(0, [1], Sampler(model.vocab).add_greedy())
 
-    for refused in (lambda: context.decode(batch), context.clear, context.close, model.close, start, loop.run):
+    def edit() -> None:
+        loop.seq_add(0, 0, -1, 1)
+
+    changes = [lambda: context.decode(batch), context.clear, context.close, model.close, start, loop.run]
+    changes += [edit, lambda: loop.seq_rm(0, 0, -1), lambda: loop.set_control_vector(None, 64, -1, -1)]
+    for refused in changes:
         with pytest.raises(BufferError, match="release"):
             refused()
     assert not context.closed

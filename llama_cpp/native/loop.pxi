@@ -474,13 +474,14 @@ cdef class DecodeLoop:
 
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
-        cdef cbool again = self.expire() and not self.wake
+        cdef cbool again
+        cdef int rc, end
+        # Before what it was set for is looked at: who cancels from here on sets it again, and cuts this step short.
+        self.context.interrupt.stop = False
+        again = self.expire() and not self.wake
         if self.draft is not None and self.draft.closing:
             again = False  # who closes it waits for that
-        cdef int rc, end
-        # What stop was set for has been seen to, unless Python wants to raise or to close.
-        self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing or exiting
-        if self.context.interrupt.stop or not self.fill():
+        if self.context.interrupt.error[0] != NULL or self.context.closing or exiting or not self.fill():
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
         native_log.muted = GGML_LOG_LEVEL_NONE

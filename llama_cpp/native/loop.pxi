@@ -1024,11 +1024,15 @@ cdef class DecodeLoop:
         cdef const float * row = llama_get_logits_ith(self.context.ptr, index)
         cdef int n_vocab = self.context.vocab.n_tokens
         cdef int i, k, n = 0
-        cdef float top = row[argmax(row, n_vocab)]
+        cdef float top
         cdef double total = 0.0
         cdef size_t base = slot.top_ids.size()
         cdef llama_token * ids
         cdef float * values
+        if row == NULL:
+            with gil:
+                raise GenerationError(native_message(f"llama.cpp computed no logits at index {index}"))
+        top = row[argmax(row, n_vocab)]
         for i in range(n_vocab):
             total += expf(row[i] - top)
         cdef float log_total = top + <float> log(total)

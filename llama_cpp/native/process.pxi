@@ -13,6 +13,7 @@ cdef object live_models = weakref.WeakSet()
 
 cdef void on_log(ggml_log_level level, const char * text, void * user_data) noexcept nogil:
     """Cut llama.cpp's log into lines, keep the last complaints for error messages, and hand the rest to Python."""
+    cdef string line
     if level != GGML_LOG_LEVEL_CONT:
         native_log.level = level
         if native_log.watcher != NULL and level == GGML_LOG_LEVEL_INFO:
@@ -22,17 +23,16 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return
     native_log.line.pop_back()
+    line.swap(native_log.line)  # before Python sees it, which may let llama.cpp log more
     if native_log.level <= native_log.muted:
-        native_log.line.clear()
         return
     if native_log.level >= GGML_LOG_LEVEL_WARN:
         if not native_log.tail.empty():
             native_log.tail.append(b"; ")
-        native_log.tail.append(native_log.line)
+        native_log.tail.append(line)
     if log_enabled and native_log.level >= log_min_level:
         with gil:
-            emit_log(native_log.level, native_log.line)
-    native_log.line.clear()
+            emit_log(native_log.level, line)
 
 
 cdef void emit_log(int level, string line) noexcept:

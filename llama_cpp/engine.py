@@ -447,9 +447,10 @@ class Engine:
         with self._changed:
             if self._context.closed:
                 raise ClosedError("this Llama is closed")
+            loop = self._loop  # a model that generates no text is refused before anything is queued
             self._queue.append(weakref.ref(generation))
             if self._stepper is not None:
-                self._loop.interrupt()
+                loop.interrupt()
             else:
                 self._admit()
         if generation._error is not None and on_news is None:

@@ -285,6 +285,12 @@ def test_model_that_can_not_generate(
     assert llm.detokenize(tokens).strip() == "hello world"
 
 
+def test_batch_for_a_model_that_can_not_generate(make_tiny: MakeTiny) -> None:
+    llm = load(make_tiny("bert"))
+    with pytest.raises(ValidationError, match=r"row 0: .*encoder"):
+        llm.generate_batch(["hello"] * 3)
+
+
 # -- samplers ----------------------------------------------------------------------------------------------------------
 
 GRAMMARS = {

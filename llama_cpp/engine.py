@@ -651,6 +651,11 @@ class Engine:
             self._check_size(request, n_held + len(tokens))
         elif n_held + len(tokens) > self._context.n_ctx_seq:
             tokens = self._truncated(request, self._loop.tokens(slot) + tokens if append else tokens)
+            if -1 in tokens:
+                raise LlamaError(
+                    f"sequence {slot} was edited: it can't be truncated and computed again, as a prompt that does not fit "
+                    "behind it needs; reset() it and give the whole prompt"
+                )
             generation._n_truncated = n_held + len(request.tokens) - len(tokens)
             append = False
         score_from = request.score_from if request.head is None else 1

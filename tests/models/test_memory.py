@@ -267,6 +267,15 @@ def test_a_long_prompt_is_truncated(tiny_path: Path) -> None:
                 llm.generate(ids, 10, **options)
 
 
+def test_an_edited_sequence_is_not_truncated(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=64) as llm:
+        llm.generate([1, *range(300, 320)], 5, GREEDY)
+        llm.kv_cache_seq_rm(0, 3, 6)
+        with pytest.raises(LlamaError, match="sequence 0 was edited"):
+            llm.generate([*range(300, 350)], 5, overflow="truncate", n_keep=10, reset_kv_cache=False)
+        assert llm.generate(PROMPT, 5, GREEDY)
+
+
 def test_a_memory_that_cannot_shift_says_so(make_tiny: MakeTiny) -> None:
     with load(make_tiny("mamba")) as llm, pytest.raises(ValidationError, match="can't shift"):
         llm.generate(PROMPT, 5, overflow="shift")

@@ -226,6 +226,12 @@ cdef extern from *:
     llama_token apply_chain(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
 
 
+cdef extern from "<mutex>" namespace "std" nogil:
+    cppclass recursive_mutex:
+        void lock()
+        void unlock()
+
+
 cdef class Model
 cdef class Vocab
 cdef class Sampler

@@ -39,7 +39,11 @@ cdef class LoraAdapter:
         native_log.tail.clear()
         try:
             with nogil:
-                self.ptr = llama_adapter_lora_init(model.ptr, c_path)
+                model.adapters.lock()
+                try:
+                    self.ptr = llama_adapter_lora_init(model.ptr, c_path)
+                finally:
+                    model.adapters.unlock()
             if self.ptr == NULL:
                 raise ModelLoadError(native_message(what))
             model.n_owners += 1
@@ -64,7 +68,9 @@ cdef class LoraAdapter:
         if ptr != NULL and self.born == fork_generation:
             self.ptr = NULL
             with nogil:
+                self.model.adapters.lock()
                 llama_adapter_lora_free(ptr)
+                self.model.adapters.unlock()
             self.model.disown()
 
     def close(self):

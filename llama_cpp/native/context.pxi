@@ -146,7 +146,11 @@ cdef class Context:
         model.hold()
         try:
             with nogil:
-                self.ptr = llama_init_from_model(model.ptr, params)
+                model.adapters.lock()
+                try:
+                    self.ptr = llama_init_from_model(model.ptr, params)
+                finally:
+                    model.adapters.unlock()
                 native_log.muted = GGML_LOG_LEVEL_NONE
             if self.ptr != NULL:
                 model.n_owners += 1

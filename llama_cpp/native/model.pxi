@@ -67,6 +67,9 @@ cdef class Model:
     cdef int born
     cdef bint closing
     cdef list holders     # threads with calls under way that use it without the GIL
+    # For llama.cpp's set of its adapters, which loading and freeing one change, and making a context reads. Recursive:
+    # a log handler may let the garbage collector free an adapter. Only to be locked without the GIL, which it wants.
+    cdef recursive_mutex adapters
     cdef object children  # contexts and adapters, which must be freed before the weights they point to
     cdef readonly str path
     cdef int users                  # Llama instances that share it

@@ -2,11 +2,11 @@
 # cython: embedsignature=True, embedsignature.format=python, always_allow_keywords=True
 """The native core: the only module that calls llama_* and ggml_* functions.
 
-Ownership: Model owns a llama_model, together with the contexts and adapters made from it; Vocab borrows from its Model;
-Context owns a llama_context and a thread pool, and keeps its Model alive; LoraAdapter owns a llama_adapter_lora and does
-the same; Sampler owns a chain; Batch owns a llama_batch; DecodeLoop owns its slots and keeps its Context and the
-Samplers and LoraAdapters in use alive; GgufFile owns a gguf_context. An object whose process was forked since is dead in
-the child: its threads are not there.
+Ownership: Model owns a llama_model, together with the contexts and adapters made from it; Vocab borrows from its
+Model; Context owns a llama_context and a thread pool, and keeps its Model alive; LoraAdapter owns a llama_adapter_lora
+and does the same; Sampler owns a chain; Batch owns a llama_batch; DecodeLoop owns its slots and keeps its Context and
+the Samplers and LoraAdapters in use alive; GgufFile owns a gguf_context. An object whose process was forked since is
+dead in the child: its threads are not there.
 
 The GIL: it is released around every llama.cpp call that allocates, frees, reads files or computes. DecodeLoop.run holds
 it for no part of a step.

@@ -653,8 +653,8 @@ class Engine:
             tokens = self._truncated(request, self._loop.tokens(slot) + tokens if append else tokens)
             if -1 in tokens:
                 raise LlamaError(
-                    f"sequence {slot} was edited: it can't be truncated and computed again, as a prompt that does not fit "
-                    "behind it needs; reset() it and give the whole prompt"
+                    f"sequence {slot} was edited: it can't be truncated and computed again, as a prompt that does not "
+                    "fit behind it needs; reset() it and give the whole prompt"
                 )
             generation._n_truncated = n_held + len(request.tokens) - len(tokens)
             append = False

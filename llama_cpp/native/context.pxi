@@ -132,7 +132,7 @@ cdef class Context:
         fill_context_params(model, config, &params)
         if config.embeddings and model.has_encoder():
             raise ValidationError(
-                f"{model.path!r} has an encoder before its decoder, which is not supported; embeddings need a model of one"
+                f"{model.path!r} has an encoder before its decoder, which is not supported; take a model of one of them"
             )
         if config.embeddings:
             self.choose_pooling(&params)

@@ -343,7 +343,7 @@ cdef class DecodeLoop:
         if self.recurrent or not llama_memory_can_shift(self.context.memory):
             raise ValidationError(f"the memory of {self.context.model.path!r} can't shift positions")
         if self.context.type_k == GGML_TYPE_BF16:  # ggml's CPU backend ends the process
-            raise ValidationError('a K cache of type_k="bf16" can\'t shift positions; "f16" and the quantized types can')
+            raise ValidationError('a K cache of type_k="bf16" can\'t shift positions; use "f16" or a quantized type')
         return 0
 
     cdef int keep_prefix(

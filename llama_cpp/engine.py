@@ -1053,12 +1053,20 @@ def batch_config(
     row = -(-row // CACHE_UNIT) * CACHE_UNIT
     budget = _affordable_tokens(model, config) or row * MAX_PARALLEL
     wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
-    n_batch = max(config.n_batch, wanted)  # the next token of each
     if alike or model.is_recurrent() or row * wanted > budget:
         n_ctx = max(min(row * wanted, budget), config.n_ctx)
-        config = dataclasses.replace(config, n_ctx=n_ctx, n_batch=n_batch, n_seq_max=wanted, kv_unified=True)
+        config = _resized(config, n_ctx, wanted, kv_unified=True)
         return dataclasses.replace(config, flash_attn="off") if alike and _can_keep_scores(model, config) else config
-    return dataclasses.replace(config, n_ctx=row * wanted, n_batch=n_batch, n_seq_max=wanted, kv_unified=False)
+    return _resized(config, row * wanted, wanted, kv_unified=False)
+
+
+def _resized(config: LlamaConfig, n_ctx: int, n_seq_max: int, kv_unified: bool) -> LlamaConfig:
+    """Choose a context of another size, whose batches fit into it and hold the next token of each sequence."""
+    n_batch = min(max(config.n_batch, n_seq_max), n_ctx)
+    n_ubatch = None if config.n_ubatch is None else min(config.n_ubatch, n_batch)
+    return dataclasses.replace(
+        config, n_ctx=n_ctx, n_batch=n_batch, n_ubatch=n_ubatch, n_seq_max=n_seq_max, kv_unified=kv_unified
+    )
 
 
 def _can_keep_scores(model: _core.Model, config: LlamaConfig) -> bool:
@@ -1083,10 +1091,7 @@ def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:
     """
     n_ctx = max(config.n_ctx, min(4 * config.n_ctx, _affordable_tokens(model, config)))
     n_seq_max = min(16 if model.is_recurrent() else 64, n_ctx)
-    n_batch = max(config.n_batch, n_seq_max)  # the next token of each
-    return dataclasses.replace(
-        config, n_ctx=n_ctx, n_batch=n_batch, n_seq_max=n_seq_max, kv_unified=True, embeddings=False
-    )
+    return dataclasses.replace(_resized(config, n_ctx, n_seq_max, kv_unified=True), embeddings=False)
 
 
 def embedding_config(config: LlamaConfig) -> LlamaConfig:

@@ -133,6 +133,12 @@ def test_batches_of_fewer_tokens_than_rows(tiny_path: Path) -> None:
         assert llm.session("hello").generate("", 5, GREEDY) == expected
 
 
+def test_a_batch_in_a_context_that_is_smaller_than_the_batches_that_were_asked_for(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=1024, n_batch=512, n_ubatch=500) as llm:
+        (row,) = results(llm.generate_batch(["hello"], max_tokens=5, sampling=GREEDY, n_parallel=1))
+        assert row.text == llm.generate("hello", 5, GREEDY)
+
+
 def test_rows_have_one_cache_or_each_its_own_by_what_they_have_in_common(llm: Llama) -> None:
     head, alone = [7 + i % 90 for i in range(100)], [8 + i % 90 for i in range(100)]
     for rows, kv_unified in [

@@ -1394,8 +1394,7 @@ cdef class DecodeLoop:
             if token != UNKNOWN:
                 self.context.vocab.check(token)
             ids.push_back(token)
-        # The token that was chosen last in a full context is not in memory.
-        check_int("the number of tokens", ids.size(), 0, self.context.n_ctx_seq + 1)
+        # There may be more tokens than the context holds: the last one chosen, and those that a constraint forced.
         check_int("n_past", n_past, 0, min(<int> ids.size(), self.context.n_ctx_seq))
         self.forget(index)
         if size > 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import ClosedError, Llama, LlamaError, ModelLoadError, SamplingParams, ValidationError
+from llama_cpp import ClosedError, Llama, LlamaError, LlamaGrammar, ModelLoadError, SamplingParams, ValidationError
 from llama_cpp.state import write_atomically
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
@@ -71,6 +71,16 @@ def test_a_full_sequence_is_put_back_and_copied(tiny_path: Path, n_seq_max: int)
         if n_seq_max > 1:
             llm.kv_cache_seq_cp(0, 1)
             assert llm._engine.tokens(1) == tokens
+
+
+def test_a_sequence_with_tokens_that_were_forced_but_not_computed_is_put_back(tiny_path: Path) -> None:
+    with load(tiny_path) as llm:
+        grammar = LlamaGrammar.from_json_schema({"const": "x q7" * 250})
+        llm.generate("hello", 500, GREEDY, grammar=grammar, overflow="shift")
+        state = llm.get_state()
+        llm.reset()
+        llm.set_state(state)
+        assert llm.get_state() == state
 
 
 def test_a_state_from_elsewhere_is_refused_and_changes_nothing(

@@ -2,10 +2,11 @@
 # cython: embedsignature=True, embedsignature.format=python, always_allow_keywords=True
 """The native core: the only module that calls llama_* and ggml_* functions.
 
-Ownership: Model owns a llama_model; Vocab borrows from its Model; Context owns a llama_context and a thread pool, and
-keeps its Model alive; LoraAdapter owns a llama_adapter_lora and does the same; Sampler owns a chain; Batch owns a
-llama_batch; DecodeLoop owns its slots and keeps its Context and the Samplers and LoraAdapters in use alive; GgufFile
-owns a gguf_context. An object whose process was forked since is dead in the child: its threads are not there.
+Ownership: Model owns a llama_model, together with the contexts and adapters made from it; Vocab borrows from its
+Model; Context owns a llama_context and a thread pool, and keeps its Model alive; LoraAdapter owns a llama_adapter_lora
+and does the same; Sampler owns a chain; Batch owns a llama_batch; DecodeLoop owns its slots and keeps its Context and
+the Samplers and LoraAdapters in use alive; GgufFile owns a gguf_context. An object whose process was forked since is
+dead in the child: its threads are not there.
 
 The GIL: it is released around every llama.cpp call that allocates, frees, reads files or computes. DecodeLoop.run holds
 it for no part of a step.
@@ -73,8 +74,13 @@ cdef extern from *:
     #include <cstdio>
     #include <stdexcept>
     #include <string>
+    #include <utility>
+    #include <vector>
 
     #include "llama.h"
+
+    // Of src/llama-model.h, which is not installed.
+    const std::vector<std::pair<std::string, ggml_tensor *>> & llama_internal_get_tensor_map(const llama_model * model);
 
     namespace {
 
@@ -83,7 +89,7 @@ cdef extern from *:
         std::string line;
         int         level = 0;
         std::string tail;
-        bool        muted = false;  // what is logged now says only that we stopped llama.cpp
+        int         muted = GGML_LOG_LEVEL_NONE;  // lines of this level and below are not passed on
         void *      watcher = nullptr;  // a Python object that sees what is logged and may want to stop it
         bool        cancel = false;
     };
@@ -175,6 +181,14 @@ cdef extern from *:
         return text;
     }
 
+    // Whether there is something behind the pooling that makes scores; llama_model_n_cls_out() is 1 without it, too.
+    bool has_classifier(const llama_model * model) {
+        for (const auto & tensor : llama_internal_get_tensor_map(model)) {
+            if (tensor.first.rfind("cls", 0) == 0) return true;
+        }
+        return false;
+    }
+
     std::string current_exception_message() {
         try { throw; }
         catch (const std::exception & error) { return error.what(); }
@@ -187,7 +201,7 @@ cdef extern from *:
         string line
         int level
         string tail
-        cbool muted
+        int muted
         void * watcher
         cbool cancel
     NativeLog native_log
@@ -203,6 +217,7 @@ cdef extern from *:
         int32_t (*read)(const llama_adapter_lora *, int32_t, char *, size_t) noexcept nogil,
         const llama_adapter_lora * owner, int32_t index
     ) except +
+    cbool has_classifier(const llama_model * model) noexcept nogil
     string current_exception_message() noexcept nogil
     llama_sampler_i custom_sampler
     void (*call_custom_apply)(void * object, llama_token_data_array * array, string & error) noexcept nogil
@@ -211,6 +226,12 @@ cdef extern from *:
     cbool apply_sampler(llama_sampler * sampler, llama_token_data_array * array, string & error) noexcept nogil
     cbool accept_token(llama_sampler * sampler, llama_token token, string & error) noexcept nogil
     cbool apply_chain(llama_sampler * chain, llama_token_data_array * array, string & error) noexcept nogil
+
+
+cdef extern from "<mutex>" namespace "std" nogil:
+    cppclass recursive_mutex:
+        void lock()
+        void unlock()
 
 
 cdef class Model

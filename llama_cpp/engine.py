@@ -159,7 +159,9 @@ def _custom_sampler(sampler: CustomSampler) -> tuple[Callable[[bytearray], None]
 
     def apply(candidates: bytearray) -> None:
         rows = np.frombuffer(candidates, dtype=kind)
-        sampler.apply(rows["id"], rows["logit"])
+        ids = rows["id"]
+        ids.flags.writeable = False
+        sampler.apply(ids, rows["logit"])
 
     return apply, getattr(sampler, "accept", None)
 
@@ -460,9 +462,10 @@ class Engine:
         with self._changed:
             if self._context.closed:
                 raise ClosedError("this Llama is closed")
+            loop = self._loop  # a model that generates no text is refused before anything is queued
             self._queue.append(weakref.ref(generation))
             if self._stepper is not None:
-                self._loop.interrupt()
+                loop.interrupt()
             else:
                 self._admit()
         if generation._error is not None and on_news is None:
@@ -663,6 +666,11 @@ class Engine:
             self._check_size(request, n_held + len(tokens))
         elif n_held + len(tokens) > self._context.n_ctx_seq:
             tokens = self._truncated(request, self._loop.tokens(slot) + tokens if append else tokens)
+            if -1 in tokens:
+                raise LlamaError(
+                    f"sequence {slot} was edited: it can't be truncated and computed again, as a prompt that does not "
+                    "fit behind it needs; reset() it and give the whole prompt"
+                )
             generation._n_truncated = n_held + len(request.tokens) - len(tokens)
             append = False
         score_from = request.score_from if request.head is None else 1
@@ -1080,9 +1088,18 @@ def batch_config(
     wanted = n_parallel or max(1, min(MAX_PARALLEL, budget // row))
     if alike or model.is_recurrent() or row * wanted > budget:
         n_ctx = max(min(row * wanted, budget), config.n_ctx)
-        config = dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=wanted, kv_unified=True)
+        config = _resized(config, n_ctx, wanted, kv_unified=True)
         return dataclasses.replace(config, flash_attn="off") if alike and _can_keep_scores(model, config) else config
-    return dataclasses.replace(config, n_ctx=row * wanted, n_seq_max=wanted, kv_unified=False)
+    return _resized(config, row * wanted, wanted, kv_unified=False)
+
+
+def _resized(config: LlamaConfig, n_ctx: int, n_seq_max: int, kv_unified: bool) -> LlamaConfig:
+    """Choose a context of another size, whose batches fit into it and hold the next token of each sequence."""
+    n_batch = min(max(config.n_batch, n_seq_max), n_ctx)
+    n_ubatch = None if config.n_ubatch is None else min(config.n_ubatch, n_batch)
+    return dataclasses.replace(
+        config, n_ctx=n_ctx, n_batch=n_batch, n_ubatch=n_ubatch, n_seq_max=n_seq_max, kv_unified=kv_unified
+    )
 
 
 def _can_keep_scores(model: _core.Model, config: LlamaConfig) -> bool:
@@ -1106,8 +1123,8 @@ def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:
     A recurrent state takes the same room whether it is used or not, so there are fewer of those.
     """
     n_ctx = max(config.n_ctx, min(4 * config.n_ctx, _affordable_tokens(model, config)))
-    n_seq_max = 16 if model.is_recurrent() else 64
-    return dataclasses.replace(config, n_ctx=n_ctx, n_seq_max=n_seq_max, kv_unified=True, embeddings=False)
+    n_seq_max = min(16 if model.is_recurrent() else 64, n_ctx)
+    return dataclasses.replace(_resized(config, n_ctx, n_seq_max, kv_unified=True), embeddings=False)
 
 
 def embedding_config(config: LlamaConfig) -> LlamaConfig:

@@ -2044,10 +2044,10 @@ class Llama(CompatMixin):
                     f"this state has a sequence {sequence.seq_id}, and this context has {engine.context.n_seq_max} "
                     "sequences; raise n_seq_max"
                 )
-            if len(sequence.token_ids) > engine.context.n_ctx_seq:
+            if sequence.n_past > engine.context.n_ctx_seq:
                 raise ValidationError(
-                    f"this state has a sequence of {len(sequence.token_ids)} tokens, and a sequence of this context "
-                    f"holds {engine.context.n_ctx_seq}; raise n_ctx"
+                    f"this state has a sequence of {sequence.n_past} tokens, and a sequence of this context holds "
+                    f"{engine.context.n_ctx_seq}; raise n_ctx"
                 )
         keys = self._lora_keys(sequences)
         before = self.get_state()

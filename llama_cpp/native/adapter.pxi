@@ -39,9 +39,14 @@ cdef class LoraAdapter:
         native_log.tail.clear()
         try:
             with nogil:
-                self.ptr = llama_adapter_lora_init(model.ptr, c_path)
+                model.adapters.lock()
+                try:
+                    self.ptr = llama_adapter_lora_init(model.ptr, c_path)
+                finally:
+                    model.adapters.unlock()
             if self.ptr == NULL:
                 raise ModelLoadError(native_message(what))
+            model.n_owners += 1
             if llama_adapter_get_alora_n_invocation_tokens(self.ptr) > 0:
                 raise ModelLoadError(f"{what}: it is an activated LoRA, whose invocation tokens are not supported")
             model.children.add(self)
@@ -56,17 +61,21 @@ cdef class LoraAdapter:
         self.id = last_adapter_id
 
     def __dealloc__(self):
-        if self.ptr != NULL and self.born == fork_generation:
-            with nogil:
-                llama_adapter_lora_free(self.ptr)
+        self.free()
 
-    def close(self):
-        """Free the adapter; nothing may be computing with it."""
+    cdef void free(self) noexcept:
         cdef llama_adapter_lora * ptr = self.ptr
         if ptr != NULL and self.born == fork_generation:
             self.ptr = NULL
             with nogil:
+                self.model.adapters.lock()
                 llama_adapter_lora_free(ptr)
+                self.model.adapters.unlock()
+            self.model.disown()
+
+    def close(self):
+        """Free the adapter; nothing may be computing with it."""
+        self.free()
 
     cdef int alive(self) except -1:
         self.model.alive()

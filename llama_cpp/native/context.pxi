@@ -27,9 +27,20 @@ cdef void * cpu_function(const char * name) except? NULL nogil:
     return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), name)
 
 
-cdef int fill_context_params(object config, llama_context_params * params) except -1:
+cdef bint attends_ahead(Model model, object config):
+    """Tell whether tokens attend to those after them, too."""
+    kind = config.enum("attention_type")
+    if kind != <int> LLAMA_ATTENTION_TYPE_UNSPECIFIED:
+        return kind == <int> LLAMA_ATTENTION_TYPE_NON_CAUSAL
+    known = {**model.metadata(), **(config.kv_overrides or {})}
+    return str(known.get(f"{known['general.architecture']}.attention.causal")).lower() == "false"
+
+
+cdef int fill_context_params(Model model, object config, llama_context_params * params) except -1:
     """Copy a LlamaConfig into llama_context_params."""
     n_batch, n_ubatch = config.batches()
+    if attends_ahead(model, config):
+        n_batch = n_ubatch  # what one attends to must be computed at once
     n_threads, n_threads_batch = config.threads()
     if <size_t> config.n_seq_max > llama_max_parallel_sequences():
         raise ValidationError(
@@ -40,7 +51,8 @@ cdef int fill_context_params(object config, llama_context_params * params) excep
     params.n_ubatch = n_ubatch
     params.n_seq_max = config.n_seq_max
     all_rows = config.embeddings or config.logits_all
-    params.n_outputs_max = 0 if all_rows else min(n_batch, max(config.n_seq_max, MIN_OUTPUTS))
+    # llama.cpp makes room for a row of each sequence, and asserts that it is allowed to.
+    params.n_outputs_max = max(config.n_seq_max, n_batch if all_rows else min(n_batch, MIN_OUTPUTS))
     params.n_threads = n_threads
     params.n_threads_batch = n_threads_batch
     params.rope_scaling_type = <llama_rope_scaling_type> <int> config.enum("rope_scaling_type")
@@ -104,6 +116,7 @@ cdef class Context:
     cdef readonly bint kv_unified
     cdef readonly int n_streams     # KV caches, which may be one for each sequence
     cdef readonly bint swa_full
+    cdef int type_k                 # a ggml_type
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
     cdef int pooling                # a llama_pooling_type
@@ -117,20 +130,31 @@ cdef class Context:
         self.model = model
         self.vocab = Vocab(model)
         self.born = fork_generation
-        fill_context_params(config, &params)
+        fill_context_params(model, config, &params)
+        if config.embeddings and model.has_encoder():
+            raise ValidationError(
+                f"{model.path!r} has an encoder before its decoder, which is not supported; take a model of one of them"
+            )
         if config.embeddings:
             self.choose_pooling(&params)
         params.abort_callback = poll
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
         native_log.tail.clear()
-        native_log.muted = n_ctx_seq > 0  # llama.cpp would warn that no sequence should be as long as them all together
+        if n_ctx_seq > 0:  # llama.cpp would warn that no sequence should be as long as them all together
+            native_log.muted = GGML_LOG_LEVEL_WARN
         what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
         model.hold()
         try:
             with nogil:
-                self.ptr = llama_init_from_model(model.ptr, params)
-                native_log.muted = False
+                model.adapters.lock()
+                try:
+                    self.ptr = llama_init_from_model(model.ptr, params)
+                finally:
+                    model.adapters.unlock()
+                native_log.muted = GGML_LOG_LEVEL_NONE
+            if self.ptr != NULL:
+                model.n_owners += 1
             raise_interrupt(&self.interrupt)
             if self.ptr == NULL:
                 raise LlamaError("it could not be made")
@@ -140,7 +164,7 @@ cdef class Context:
         except LlamaError as error:
             raise ModelLoadError(native_message(f"{what}: {error}")) from None
         finally:
-            native_log.muted = False
+            native_log.muted = GGML_LOG_LEVEL_NONE
             take_assertion()
             model.drop()  # from here on, close() finds a child that is complete
 
@@ -151,6 +175,11 @@ cdef class Context:
         self.pooling = <int> params.pooling_type
         if self.pooling == LLAMA_POOLING_TYPE_UNSPECIFIED:
             self.pooling = int(known.get(f"{arch}.pooling_type", LLAMA_POOLING_TYPE_NONE))
+        if self.pooling == LLAMA_POOLING_TYPE_RANK and not has_classifier(self.model.ptr):
+            raise ValidationError(
+                f"{self.model.path!r} has no classifier, whose scores pooling_type=\"rank\" means; use a reranker, or "
+                "another pooling_type"
+            )
         self.pools = arch in _HEADED and self.pooling != LLAMA_POOLING_TYPE_RANK
         if self.pools:
             params.pooling_type = LLAMA_POOLING_TYPE_NONE
@@ -168,12 +197,13 @@ cdef class Context:
             self.n_ctx_seq = min(self.n_ctx_seq, llama_model_n_ctx_train(self.model.ptr))
         self.kv_unified = config.kv_unified
         self.swa_full = config.swa_full
+        self.type_k = config.enum("type_k")
         self.n_batch = llama_n_batch(self.ptr)
         self.n_ubatch = llama_n_ubatch(self.ptr)
         self.n_seq_max = llama_n_seq_max(self.ptr)
         # Where every layer is recurrent, there is none, and the setting makes no difference.
         self.n_streams = 1 if config.kv_unified or llama_model_is_recurrent(self.model.ptr) else self.n_seq_max
-        self.n_outputs_max = n_outputs_max or self.n_batch
+        self.n_outputs_max = n_outputs_max
         self.n_threads, self.n_threads_batch = config.threads()
         return 0
 
@@ -205,6 +235,8 @@ cdef class Context:
                 llama_free(ptr)
             if pool != NULL:
                 self.pool_free(pool)
+        if ptr != NULL:
+            self.model.disown()
 
     def close(self):
         """Stop what another thread computes here, wait for that, and free the context. May be called again.
@@ -251,14 +283,16 @@ cdef class Context:
         native_log.tail.clear()
         return 0
 
-    cdef void leave(self) noexcept:
+    cdef void leave(self, bint blamed = True) noexcept:
+        """Give the context back; one in whose computation an assertion failed is not used again."""
         self.busy = False
         end_native()
-        if take_assertion():
+        if blamed and take_assertion():
             # llama.cpp stopped in the middle of things: freeing it could wait for threads that never answer.
             self.ptr = NULL
             self.pool = NULL
             self.memory = NULL
+            self.model.disown()
 
     @property
     def closed(self) -> bool:
@@ -288,7 +322,7 @@ cdef class Context:
         try:
             with nogil:
                 rc = llama_decode(self.ptr, batch.batch)
-                native_log.muted = False
+                native_log.muted = GGML_LOG_LEVEL_NONE
             raise_interrupt(&self.interrupt)
         finally:
             self.leave()
@@ -384,7 +418,7 @@ cdef class Context:
             if self.memory != NULL:
                 llama_memory_clear(self.memory, False)
             rc = llama_decode(self.ptr, batch.batch)
-            native_log.muted = False
+            native_log.muted = GGML_LOG_LEVEL_NONE
             if self.interrupt.error[0] != NULL or exiting:
                 return 0
             if rc != 0:

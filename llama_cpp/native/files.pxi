@@ -155,7 +155,8 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
             rc = llama_model_quantize(c_source, c_target, &native)
     finally:
         native_log.watcher = NULL
-        native_log.cancel = native_log.muted = False
+        native_log.cancel = False
+        native_log.muted = GGML_LOG_LEVEL_NONE
         take_assertion()
         end_native()
     if watcher.error is not None:

@@ -20,7 +20,7 @@ cdef enum:
 cdef cbool poll(void * data) noexcept nogil:
     """Tell llama.cpp whether to stop; called by the calling thread after each node of a graph (ggml_abort_callback)."""
     if must_stop(<Interrupt *> data):
-        native_log.muted = True
+        native_log.muted = GGML_LOG_LEVEL_ERROR  # all that it says now is that we stopped it
         return True
     return False
 
@@ -77,7 +77,7 @@ cdef void arm(Interrupt * interrupt) noexcept:
     interrupt.deadline_us = 0
     interrupt.progress = NULL
     interrupt.told = 0.0
-    native_log.muted = False
+    native_log.muted = GGML_LOG_LEVEL_NONE
     memset(interrupt.error, 0, sizeof(interrupt.error))
 
 

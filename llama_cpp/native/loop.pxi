@@ -99,7 +99,8 @@ cdef class DecodeLoop:
             computed together only if their ids follow one on another. Else a slot's number is its sequence's id.
 
     Raises:
-        ValidationError: if the model generates no text, or the draft's vocabulary is another one.
+        ValidationError: if the model generates no text, or the draft's vocabulary is another one, or its sequences are
+            shorter.
     """
 
     cdef readonly Context context
@@ -126,6 +127,7 @@ cdef class DecodeLoop:
     cdef cbool shift_pending        # positions were shifted since the last decode, which will rotate the keys
     cdef vector[llama_token_data] candidates    # what samplers work on
     cdef cbool wake                 # asks run() to return after the step
+    cdef cbool asking               # the draft model computes: what fails is its own failure
     cdef bint recurrent
     cdef bint shares                # sequences can take over each other's prefixes
     cdef bint speaks                # tokens have a text; a model may come without a vocabulary
@@ -340,6 +342,8 @@ cdef class DecodeLoop:
         """Refuse to shift positions where the memory can't."""
         if self.recurrent or not llama_memory_can_shift(self.context.memory):
             raise ValidationError(f"the memory of {self.context.model.path!r} can't shift positions")
+        if self.context.type_k == GGML_TYPE_BF16:  # ggml's CPU backend ends the process
+            raise ValidationError('a K cache of type_k="bf16" can\'t shift positions; use "f16" or a quantized type')
         return 0
 
     cdef int keep_prefix(
@@ -383,8 +387,8 @@ cdef class DecodeLoop:
         """Look for a prompt's prefix in the memory, computed with the same (LoraAdapter, scale)s.
 
         Returns:
-            The slot that has most of it, how many tokens, and how many a running slot will have once its own prompt
-            is computed.
+            The slot that has most of it, how many tokens, and how many a running slot will have, and could give, once
+            its own prompt is computed.
         """
         cdef vector[llama_token] ids
         cdef int n, best = 0, have = 0, coming = 0
@@ -396,7 +400,7 @@ cdef class DecodeLoop:
             n = common_prefix(slot, ids, <int> ids.size() - 1, lora)
             if n > have:
                 best, have = slot.index, n
-            if slot.phase == RUNNING:
+            if slot.phase == RUNNING and self.shares:
                 coming = max(coming, common_length(slot.tokens, ids, <int> ids.size() - 1))
         return best, have, coming
 
@@ -442,37 +446,45 @@ cdef class DecodeLoop:
         """
         cdef int64_t steps = 0
         cdef cbool again = True
-        cdef bint drafting = self.draft is not None and not self.draft.closing
+        cdef bint drafting = self.draft_lives()
         self.context.enter()
-        if drafting:
-            self.draft.enter()
         try:
-            with nogil:
-                while again and steps != max_steps:
-                    again = self.step()
-                    steps += 1
+            if drafting:
+                self.draft.enter()
+            try:
+                with nogil:
+                    while again and steps != max_steps:
+                        again = self.step()
+                        steps += 1
+            finally:
+                if drafting:
+                    self.draft.leave(self.asking)
+                    self.asking = False
             raise_interrupt(&self.context.interrupt)
             if self.context.closing:
                 raise ClosedError("the context was closed while it was computing")
         finally:
             self.wake = False
-            if drafting:
-                self.draft.leave()
             self.context.leave()
         return steps
 
+    cdef cbool draft_lives(self) noexcept nogil:
+        """Tell whether there is a draft model that is neither closed nor has failed."""
+        return self.draft is not None and self.draft.ptr != NULL and not self.draft.closing
+
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
-        cdef cbool again = self.expire() and not self.wake
+        cdef cbool again
+        cdef int rc, end
+        # Before what it was set for is looked at: who cancels from here on sets it again, and cuts this step short.
+        self.context.interrupt.stop = False
+        again = self.expire() and not self.wake
         if self.draft is not None and self.draft.closing:
             again = False  # who closes it waits for that
-        cdef int rc
-        # What stop was set for has been seen to, unless Python wants to raise or to close.
-        self.context.interrupt.stop = self.context.interrupt.error[0] != NULL or self.context.closing or exiting
-        if self.context.interrupt.stop or not self.fill():
+        if self.context.interrupt.error[0] != NULL or self.context.closing or exiting or not self.fill():
             return False
         rc = llama_decode(self.context.ptr, self.batch.batch)
-        native_log.muted = False
+        native_log.muted = GGML_LOG_LEVEL_NONE
         self.shift_pending = self.shift_pending and rc != 0
         if rc == 1:
             return self.make_room()
@@ -490,10 +502,12 @@ cdef class DecodeLoop:
             if slot.score_from < slot.n_prompt:
                 self.score_rows(slot)
             if slot.row >= 0:
+                end = slot.n_past + <int> slot.draft.size()
                 self.advance(slot)
                 self.verify(slot)
+                if slot.n_past < end:  # guesses that were wrong, and what is behind a stop text
+                    slot.n_past = self.cut(slot, slot.n_past)
             if slot.phase == ENDED:
-                self.resume()
                 again = False
             elif slot.stream and slot.n_safe > slot.n_read:
                 again = False
@@ -512,7 +526,6 @@ cdef class DecodeLoop:
                 now = ggml_time_us()
             if slot.cancelled or (slot.deadline_us != 0 and now >= slot.deadline_us):
                 self.end(slot, CANCELLED if slot.cancelled else TIMED_OUT)
-                self.resume()
                 none = False
             elif slot.deadline_us != 0 and (earliest == 0 or slot.deadline_us < earliest):
                 earliest = slot.deadline_us
@@ -578,8 +591,8 @@ cdef class DecodeLoop:
             slot.n_taken = 0
             slot.row = -1
             slot.draft.clear()
-            if slot.n_keep >= 0 and slot.phase == RUNNING and <int> slot.tokens.size() > self.context.n_ctx_seq:
-                self.shift(slot)
+            while slot.n_keep >= 0 and slot.phase == RUNNING and <int> slot.tokens.size() > self.context.n_ctx_seq:
+                self.shift(slot)  # more than once after a constraint that forced many tokens
         self.n_steps += 1
         self.choose_lora()
         if self.movable:
@@ -682,7 +695,7 @@ cdef class DecodeLoop:
         cdef llama_memory_t memory = self.context.memory
         llama_memory_seq_cp(memory, slot.seq_id, free.seq_id, -1, -1)
         llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
-        if self.draft is not None and not self.draft.closing:
+        if self.draft_lives():
             llama_memory_seq_cp(self.draft.memory, slot.seq_id, free.seq_id, -1, -1)
             llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
         free.n_past = 0
@@ -720,11 +733,12 @@ cdef class DecodeLoop:
         llama_memory_seq_rm(memory, slot.seq_id, keep, keep + n)
         llama_memory_seq_add(memory, slot.seq_id, keep + n, -1, -n)
         slot.tokens.erase(slot.tokens.begin() + keep, slot.tokens.begin() + keep + n)
-        slot.n_past -= n
+        # Of what is dropped, the end need not be in memory yet.
+        slot.n_past = min(slot.n_past, keep) + max(0, slot.n_past - keep - n)
         slot.n_plain = min(slot.n_plain, keep)
         slot.n_shifted += n
         slot.draft_held.clear()
-        if self.draft is not None and not self.draft.closing:
+        if self.draft_lives():
             llama_memory_seq_rm(self.draft.memory, slot.seq_id, -1, -1)
         self.shift_pending = True
         return 0
@@ -754,12 +768,14 @@ cdef class DecodeLoop:
             return 0
         if self.draft is None:
             self.look_up(slot, n)
-        elif self.draft.closing:
-            slot.error.assign(b"its draft model is closed")
+        elif not self.draft_lives():
+            slot.error.assign(b"its draft model is closed, or has failed; go on with draft_tokens=0")
             self.end(slot, FAILED)
             self.wake = True
         else:
+            self.asking = True
             self.ask_draft(slot, n)
+            self.asking = False
         slot.n_drafted += <int> slot.draft.size()
         return 0
 
@@ -812,10 +828,8 @@ cdef class DecodeLoop:
                     return
 
     cdef int verify(self, Slot * slot) except -1 nogil:
-        """Go on along the draft as long as the tokens chosen are the drafted ones, and forget the rest of it."""
+        """Go on along the draft as long as the tokens chosen are the drafted ones."""
         cdef int n = <int> slot.draft.size(), i = 0
-        if n == 0:
-            return 0
         # A constraint may have added tokens of its own, which no guess can stand for.
         while i < n and slot.phase == RUNNING and <int> slot.tokens.size() == slot.n_past + 1 and (
             slot.tokens.back() == slot.draft[i]
@@ -825,8 +839,6 @@ cdef class DecodeLoop:
             slot.n_past += 1
             slot.row += 1
             self.advance(slot)
-        if i < n:
-            llama_memory_seq_rm(self.context.memory, slot.seq_id, slot.n_past, -1)
         return 0
 
     cdef int recover(self) except -1 nogil:
@@ -984,6 +996,7 @@ cdef class DecodeLoop:
     cdef void end(self, Slot * slot, Finish finish) noexcept nogil:
         slot.phase = ENDED
         slot.finish = finish
+        self.resume()
         if finish >= CANCELLED:  # a partial text, which the rest of a character could have followed
             slot.text.resize(slot.text.size() - unfinished_character(slot.text))
         slot.n_safe = slot.text.size()
@@ -991,7 +1004,10 @@ cdef class DecodeLoop:
         if finish != STOP_TEXT:
             return
         # Tokens that lie wholly behind the cut are no part of what the sequence now says.
-        while <int> slot.tokens.size() + slot.n_shifted > slot.n_prompt and token_start(slot) >= slot.text.size():
+        while (
+            <int> slot.tokens.size() + slot.n_shifted > slot.n_prompt and token_start(slot) >= slot.text.size()
+            and <int> slot.tokens.size() > max(slot.n_keep, 0)  # a shift may have dropped some of them
+        ):
             slot.tokens.pop_back()
         slot.n_past = min(slot.n_past, <int> slot.tokens.size())
 
@@ -1008,11 +1024,15 @@ cdef class DecodeLoop:
         cdef const float * row = llama_get_logits_ith(self.context.ptr, index)
         cdef int n_vocab = self.context.vocab.n_tokens
         cdef int i, k, n = 0
-        cdef float top = row[argmax(row, n_vocab)]
+        cdef float top
         cdef double total = 0.0
         cdef size_t base = slot.top_ids.size()
         cdef llama_token * ids
         cdef float * values
+        if row == NULL:
+            with gil:
+                raise GenerationError(native_message(f"llama.cpp computed no logits at index {index}"))
+        top = row[argmax(row, n_vocab)]
         for i in range(n_vocab):
             total += expf(row[i] - top)
         cdef float log_total = top + <float> log(total)
@@ -1140,42 +1160,56 @@ cdef class DecodeLoop:
             LlamaError: if the memory can't: a recurrent state only as a whole, a sliding window not where it has left.
         """
         cdef Slot * slot = self.idle(index)
-        cdef int size = <int> slot.tokens.size(), i
+        cdef int size = <int> slot.tokens.size(), end, i
+        cdef vector[llama_token] held
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
         if p0 >= p1:
             return
-        if p0 > 0 and p1 == size and not self.reaches(slot, p0):
-            raise LlamaError(
-                f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
-                "use swa_full=True, or compute it again"
-            )
-        with nogil:
-            done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if p1 == size else p1)
-        if not done:
-            raise LlamaError(
-                f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
-                "dropped as a whole"
-            )
-        if p1 == size:
-            slot.tokens.resize(p0)
-            slot.n_past = min(slot.n_past, p0)
-            self.trim(slot)
-        else:
-            for i in range(p0, p1):
-                slot.tokens[i] = UNKNOWN
-            slot.n_plain = min(slot.n_plain, p0)
+        end = min(p1, slot.n_past)
+        if p0 < end:
+            if p0 > 0 and end == slot.n_past and not self.reaches(slot, p0):
+                raise LlamaError(
+                    f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
+                    "use swa_full=True, or compute it again"
+                )
+            self.context.enter()
+            try:
+                with nogil:
+                    done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if end == slot.n_past else end)
+            finally:
+                self.context.leave()
+            if not done:
+                raise LlamaError(
+                    f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
+                    "dropped as a whole"
+                )
+        if p1 > slot.n_past:
+            slot.tokens.erase(slot.tokens.begin() + max(p0, slot.n_past), slot.tokens.begin() + p1)
+        if p0 < end:
+            held.assign(slot.tokens.begin(), slot.tokens.begin() + slot.n_past)
+            for i in range(p0, end):
+                held[i] = UNKNOWN
+            self.settle(slot, held, p0)
 
-    cdef void trim(self, Slot * slot) noexcept:
-        """Forget what is gone at the end of a sequence."""
-        while not slot.tokens.empty() and slot.tokens.back() == UNKNOWN and (
-            llama_memory_seq_pos_max(self.context.memory, slot.seq_id) < <int> slot.tokens.size() - 1
-        ):
-            slot.tokens.pop_back()
-        slot.n_past = min(slot.n_past, <int> slot.tokens.size())
-        if slot.n_past <= slot.n_plain:
+    cdef int settle(self, Slot * slot, vector[llama_token] & held, int n_plain) except -1:
+        """Bring a sequence's tokens and counts in line with its memory after an edit.
+
+        Args:
+            slot: of the sequence. Its tokens that are not in memory yet have no positions: they go on after the last.
+            held: the tokens by their positions in memory, as far as they are known.
+            n_plain: length of the part that the edit left as it was.
+        """
+        cdef int n_past = llama_memory_seq_pos_max(self.context.memory, slot.seq_id) + 1
+        held.resize(n_past, UNKNOWN)
+        held.insert(held.end(), slot.tokens.begin() + slot.n_past, slot.tokens.end())
+        slot.tokens.swap(held)
+        slot.n_past = n_past
+        slot.n_plain = min(slot.n_plain, n_plain)
+        if n_past <= slot.n_plain:
             slot.n_plain = INT32_MAX
-        if slot.n_past == 0:
+        if n_past == 0:
             slot.shared = False
+        return 0
 
     def seq_cp(self, int source, int target, llama_pos p0 = 0, llama_pos p1 = -1):
         """Copy positions [p0, p1) of one free slot's sequence to another's (llama_memory_seq_cp); p1 < 0 is the end.
@@ -1187,7 +1221,7 @@ cdef class DecodeLoop:
         """
         cdef Slot * one = self.idle(source)
         cdef Slot * other = self.idle(target)
-        cdef int size = <int> one.tokens.size(), i
+        cdef int size = <int> one.tokens.size(), end
         if source == target:
             return
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
@@ -1197,27 +1231,42 @@ cdef class DecodeLoop:
                 f"only the whole of sequence {source} can be copied here: "
                 + ("its state is recurrent" if self.recurrent else "parts need kv_unified=True")
             )
-        if not whole and <int> other.tokens.size() > p0:
+        if not whole and other.n_past > p0:
             raise LlamaError(
-                f"sequence {target} has {other.tokens.size()} positions already, so that nothing can be copied to "
+                f"sequence {target} has {other.n_past} positions already, so that nothing can be copied to "
                 f"position {p0}; remove them first"
             )
-        if whole:
-            self.forget(target)
-        if self.context.kv_unified or self.context.n_seq_max == 1:
-            with nogil:
-                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if p1 == size else p1)
-            one.shared = other.shared = not self.recurrent
-        else:
+        if p0 >= p1 and not whole:
+            return
+        if not self.context.kv_unified and self.context.n_seq_max > 1:
             self.set_state(target, one.tokens, one.n_past, self.state(source), False)
-        for i in range(<int> other.tokens.size(), p0):
-            other.tokens.push_back(UNKNOWN)
-        for i in range(<int> other.tokens.size(), p1):
-            other.tokens.push_back(one.tokens[i])
-        other.n_plain = one.n_plain if whole else min(other.n_plain, p0)
-        other.n_past = min(p1, one.n_past)
+            other.n_plain = one.n_plain
+        else:
+            if whole:
+                self.forget(target)
+            end = max(p0, min(p1, one.n_past))
+            self.copy_cells(one, other, p0, end)
+            other.tokens.insert(other.tokens.end(), one.tokens.begin() + end, one.tokens.begin() + p1)
         other.lora = one.lora
         self.lora_keys[target] = self.lora_keys[source]
+
+    cdef int copy_cells(self, Slot * one, Slot * other, int p0, int end) except -1:
+        """Let a sequence have what the memory holds of positions [p0, end) of another one."""
+        cdef vector[llama_token] held
+        if p0 == end:
+            return 0
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if end == one.n_past else end)
+        finally:
+            self.context.leave()
+        one.shared = other.shared = not self.recurrent
+        held.assign(other.tokens.begin(), other.tokens.begin() + other.n_past)
+        held.resize(p0, UNKNOWN)
+        held.insert(held.end(), one.tokens.begin() + p0, one.tokens.begin() + end)
+        self.settle(other, held, one.n_plain if p0 == 0 else p0)
+        return 0
 
     def seq_add(self, int index, llama_pos p0, llama_pos p1, llama_pos delta):
         """Shift positions [p0, p1) of a free slot's sequence by delta (llama_memory_seq_add); p1 < 0 is the end.
@@ -1227,32 +1276,34 @@ cdef class DecodeLoop:
             ValidationError: if positions would become negative, fall onto others or reach beyond the context.
         """
         cdef Slot * slot = self.idle(index)
-        cdef vector[llama_token] moved
-        cdef int size = <int> slot.tokens.size(), i, end
-        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        cdef vector[llama_token] held
+        cdef int n = slot.n_past, i, n_tail = <int> slot.tokens.size() - n
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < n else n
         self.check_edit(slot)
         if p0 >= p1 or delta == 0:
             return
-        if p0 + delta < 0 or p1 + delta > self.context.n_ctx_seq:
+        # The last token that was chosen has a place behind a full context, too.
+        if p0 + delta < 0 or p1 + delta + max(n_tail - 1, 0) > self.context.n_ctx_seq:
             raise ValidationError(
                 f"positions {p0} to {p1} shifted by {delta} would leave the range 0 to {self.context.n_ctx_seq}"
             )
-        for i in range(p0 + delta, p1 + delta):
-            if not p0 <= i < p1 and i < size and slot.tokens[i] != UNKNOWN:
+        for i in range(p0 + delta, min(p1 + delta, n)):
+            if not p0 <= i < p1 and slot.tokens[i] != UNKNOWN:
                 raise ValidationError(f"position {i} of sequence {index} is taken; remove it before others move there")
-        moved.assign(slot.tokens.begin() + p0, slot.tokens.begin() + p1)
-        with nogil:
-            llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
-        end = max(size, p1 + delta)
-        slot.tokens.resize(end, UNKNOWN)
+        held.assign(slot.tokens.begin(), slot.tokens.begin() + n)
         for i in range(p0, p1):
-            slot.tokens[i] = UNKNOWN
+            held[i] = UNKNOWN
+        held.resize(max(n, p1 + delta), UNKNOWN)
         for i in range(p0, p1):
-            slot.tokens[i + delta] = moved[i - p0]
-        slot.n_past += delta if p1 == size else 0
-        slot.n_plain = min(slot.n_plain, min(p0, p0 + delta))
+            held[i + delta] = slot.tokens[i]
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
+        finally:
+            self.context.leave()
+        self.settle(slot, held, min(p0, p0 + delta))
         self.shift_pending = True
-        self.trim(slot)
 
     def seq_div(self, int index, llama_pos p0, llama_pos p1, int divisor):
         """Divide positions [p0, p1) of a free slot's sequence (llama_memory_seq_div); p1 < 0 is the end.
@@ -1261,21 +1312,23 @@ cdef class DecodeLoop:
             LlamaError: as `seq_add` has it.
         """
         cdef Slot * slot = self.idle(index)
-        cdef int size = <int> slot.tokens.size()
-        p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
+        cdef vector[llama_token] held
+        p0, p1 = max(p0, 0), p1 if 0 <= p1 < slot.n_past else slot.n_past
         check_int("divisor", divisor, 1)
         self.check_edit(slot)
         if p0 >= p1 or divisor == 1:
             return
-        if p1 < size:
+        if p1 < slot.n_past:
             raise ValidationError(f"positions {p0} to {p1} can't be divided alone: those after them keep their place")
-        with nogil:
-            llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
-            size = llama_memory_seq_pos_max(self.context.memory, slot.seq_id) + 1
-        slot.tokens.resize(p0)
-        slot.tokens.resize(size, UNKNOWN)  # several tokens now stand at a position
-        slot.n_past = size
-        slot.n_plain = min(slot.n_plain, p0)
+        self.context.enter()
+        try:
+            with nogil:
+                llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
+        finally:
+            self.context.leave()
+        # Several tokens now stand at a position, those before p0 not excepted.
+        held.assign(slot.tokens.begin(), slot.tokens.begin() + p0 // divisor)
+        self.settle(slot, held, p0 // divisor)
         self.shift_pending = True
 
     cdef int check_edit(self, Slot * slot) except -1:
@@ -1341,8 +1394,8 @@ cdef class DecodeLoop:
             if token != UNKNOWN:
                 self.context.vocab.check(token)
             ids.push_back(token)
-        check_int("the number of tokens", ids.size(), 0, self.context.n_ctx_seq)
-        check_int("n_past", n_past, 0, <int> ids.size())
+        # There may be more tokens than the context holds: the last one chosen, and those that a constraint forced.
+        check_int("n_past", n_past, 0, min(<int> ids.size(), self.context.n_ctx_seq))
         self.forget(index)
         if size > 0:
             self.context.enter()
@@ -1384,19 +1437,25 @@ cdef class DecodeLoop:
             self.idle(slot.index)
             if unknown(slot.tokens):
                 raise LlamaError(f"sequence {slot.index} was edited, and can't be computed again; reset() first")
-        if values is None:
-            rc = llama_set_adapter_cvec(self.context.ptr, NULL, 0, width, -1, -1)
-        else:
+        memset(&view, 0, sizeof(view))  # NULL, of no size, takes a vector away
+        if values is not None:
             PyObject_GetBuffer(values, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
-            rc = llama_set_adapter_cvec(
-                self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first, layer_last
-            )
+        try:
+            self.context.enter()
+            try:
+                rc = llama_set_adapter_cvec(
+                    self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first,
+                    layer_last,
+                )
+                for slot in self.slots:
+                    with nogil:
+                        slot.n_past = self.cut(slot, 0)
+            finally:
+                self.context.leave()
+        finally:
             PyBuffer_Release(&view)
         if rc != 0:
             raise ValidationError(native_message("llama.cpp refused the control vector"))
-        for slot in self.slots:
-            with nogil:
-                slot.n_past = self.cut(slot, 0)
 
     def release(self, int index) -> dict[str, object]:
         """Free a slot and return what came of it; its sequence stays in memory, for `start` to reuse.
@@ -1507,6 +1566,10 @@ cdef int check_draft(Context context, Context draft) except -1:
     if draft.vocab.n_tokens != context.vocab.n_tokens:
         raise ValidationError(
             f"{what}: its vocabulary has {draft.vocab.n_tokens} tokens, and not {context.vocab.n_tokens}"
+        )
+    if draft.n_ctx_seq < context.n_ctx_seq:
+        raise ValidationError(
+            f"{what}: its sequences have at most {draft.n_ctx_seq} tokens, and not {context.n_ctx_seq}; lower n_ctx"
         )
     for i in range(context.vocab.n_tokens):
         if strcmp(llama_vocab_get_text(one, i), llama_vocab_get_text(other, i)) != 0:

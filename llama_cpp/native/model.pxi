@@ -61,10 +61,15 @@ cdef class Model:
         ModelLoadError: if llama.cpp refuses the file, or loading was stopped.
     """
 
-    cdef llama_model * ptr
+    cdef llama_model * ptr          # NULL once it is closed
+    cdef llama_model * weights      # the same, for those who still point to it then
+    cdef int n_owners               # of the weights: this object, and the contexts and adapters that are not freed yet
     cdef int born
     cdef bint closing
     cdef list holders     # threads with calls under way that use it without the GIL
+    # For llama.cpp's set of its adapters, which loading and freeing one change, and making a context reads. Recursive:
+    # a log handler may let the garbage collector free an adapter. Only to be locked without the GIL, which it wants.
+    cdef recursive_mutex adapters
     cdef object children  # contexts and adapters, which must be freed before the weights they point to
     cdef readonly str path
     cdef int users                  # Llama instances that share it
@@ -102,7 +107,9 @@ cdef class Model:
             raise ModelLoadError(f"cannot load {self.path!r}: {error}") from None
         finally:
             end_native()
-        native_log.muted = False
+        self.weights = self.ptr
+        self.n_owners = 1
+        native_log.muted = GGML_LOG_LEVEL_NONE
         raise_interrupt(&interrupt)
         take_assertion()
         if self.ptr == NULL and interrupt.stop:
@@ -113,8 +120,17 @@ cdef class Model:
 
     def __dealloc__(self):
         if self.ptr != NULL and self.born == fork_generation:
+            self.disown()
+
+    cdef void disown(self) noexcept:
+        """Give up one owner's share of the weights, which are freed with the last.
+
+        Another thread, or the garbage collector, may be about to free a context that close() can't see any more.
+        """
+        self.n_owners -= 1
+        if self.n_owners == 0:
             with nogil:
-                llama_model_free(self.ptr)
+                llama_model_free(self.weights)
 
     def close(self):
         """Close the contexts made from this model, then free it (llama_model_free). May be called again."""
@@ -132,12 +148,10 @@ cdef class Model:
         except BaseException:  # a living view of logits, or Ctrl-C
             self.closing = False
             raise
-        cdef llama_model * ptr = self.ptr
-        if ptr == NULL:
+        if self.ptr == NULL:
             return  # another thread was faster
         self.ptr = NULL
-        with nogil:
-            llama_model_free(ptr)
+        self.disown()
 
     def acquire(self) -> Model:
         """Count one more user, who will release() it."""

@@ -13,23 +13,26 @@ cdef object live_models = weakref.WeakSet()
 
 cdef void on_log(ggml_log_level level, const char * text, void * user_data) noexcept nogil:
     """Cut llama.cpp's log into lines, keep the last complaints for error messages, and hand the rest to Python."""
+    cdef string line
     if level != GGML_LOG_LEVEL_CONT:
         native_log.level = level
         if native_log.watcher != NULL and level == GGML_LOG_LEVEL_INFO:
             native_log.cancel = watch(native_log.watcher, text)
-            native_log.muted = native_log.cancel
+            native_log.muted = GGML_LOG_LEVEL_ERROR if native_log.cancel else GGML_LOG_LEVEL_NONE
     native_log.line.append(text)
     if native_log.line.empty() or native_log.line.back() != c"\n":
         return
     native_log.line.pop_back()
-    if native_log.level >= GGML_LOG_LEVEL_WARN and not native_log.muted:
+    line.swap(native_log.line)  # before Python sees it, which may let llama.cpp log more
+    if native_log.level <= native_log.muted:
+        return
+    if native_log.level >= GGML_LOG_LEVEL_WARN:
         if not native_log.tail.empty():
             native_log.tail.append(b"; ")
-        native_log.tail.append(native_log.line)
-    if log_enabled and native_log.level >= log_min_level and not native_log.muted:
+        native_log.tail.append(line)
+    if log_enabled and native_log.level >= log_min_level:
         with gil:
-            emit_log(native_log.level, native_log.line)
-    native_log.line.clear()
+            emit_log(native_log.level, line)
 
 
 cdef void emit_log(int level, string line) noexcept:

@@ -229,7 +229,7 @@ cdef class Sampler:
 
         Args:
             apply: is called with a bytearray of the candidates, as llama_token_data (int32 id, float32 logit,
-                float32 p), and may change their logits there.
+                float32 p), and may change their logits there; of other changes nothing comes.
             accept: is called with each token that was chosen; may be None.
         """
         cdef object pair = (apply, accept)
@@ -284,14 +284,18 @@ cdef class Sampler:
 
 
 cdef void custom_apply_impl(void * object, llama_token_data_array * array, string & error) noexcept nogil:
-    cdef size_t size = array.size * sizeof(llama_token_data)
+    cdef size_t size = array.size * sizeof(llama_token_data), i
+    cdef const llama_token_data * changed
     with gil:
         try:
             candidates = bytearray(<bytes> (<const char *> array.data)[:size])
             (<tuple> object)[0](candidates)
             if <size_t> len(candidates) != size:
                 raise ValueError("the number of candidates changed; ban a token by -inf")
-            memcpy(array.data, <const char *> candidates, size)
+            changed = <const llama_token_data *> <const char *> candidates
+            # Not the ids: what comes after indexes the vocabulary with them.
+            for i in range(array.size):
+                array.data[i].logit = changed[i].logit
             array.sorted = False
         except BaseException as failure:
             keep_failure(failure, error)

@@ -21,6 +21,7 @@ from llama_cpp import (
     SamplingParams,
     ValidationError,
 )
+from tests.helpers import load
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 MakeTiny = Callable[..., Path]
@@ -122,6 +123,21 @@ def test_a_batch_goes_on_with_rows_that_are_longer_than_those_it_began_with(llm:
     for index in (0, 40, 41, 46, 107):
         single = llm.generate_result(rows[index]["prompt"], 20, GREEDY)
         assert batch[index].token_ids[:20] == single.token_ids[: lengths[index]], index
+
+
+def test_batches_of_fewer_tokens_than_rows(tiny_path: Path) -> None:
+    with load(tiny_path, n_batch=16, n_ctx=64 * 64, n_seq_max=64) as small, load(tiny_path, n_batch=16) as llm:
+        expected = llm.generate("hello", 5, GREEDY)
+        assert small.generate("hello", 5, GREEDY) == expected
+        rows = results(llm.generate_batch(["hello"] * 40, max_tokens=5, sampling=GREEDY, n_parallel=40))
+        assert [row.text for row in rows] == [expected] * 40
+        assert llm.session("hello").generate("", 5, GREEDY) == expected
+
+
+def test_a_batch_in_a_context_that_is_smaller_than_the_batches_that_were_asked_for(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=1024, n_batch=512, n_ubatch=500) as llm:
+        (row,) = results(llm.generate_batch(["hello"], max_tokens=5, sampling=GREEDY, n_parallel=1))
+        assert row.text == llm.generate("hello", 5, GREEDY)
 
 
 def test_rows_have_one_cache_or_each_its_own_by_what_they_have_in_common(llm: Llama) -> None:

@@ -64,6 +64,23 @@ def test_what_it_raises_ends_its_row(llm: Llama) -> None:
     assert llm.generate("a", 4, seed=1) == llm.generate("a", 4, seed=1)
 
 
+def test_token_ids_stay_what_they_are(llm: Llama) -> None:
+    class Renames:
+        def apply(self, token_ids: Array, logits: Array) -> None:
+            token_ids.fill(2**30)
+
+    class Insists(Renames):
+        def apply(self, token_ids: Array, logits: Array) -> None:
+            token_ids.flags.writeable = True
+            super().apply(token_ids, logits)
+
+    with pytest.raises(GenerationError, match="read-only"):
+        llm.generate("a", 4, SamplingParams(samplers=[Renames()]))
+    greedy = SamplingParams(temperature=0, samplers=[])
+    insisting = SamplingParams(temperature=0, samplers=[Insists()])
+    assert llm.generate("a", 4, insisting) == llm.generate("a", 4, greedy)
+
+
 def test_it_is_let_go_after_the_request(llm: Llama) -> None:
     spy = Spy()
     alive = weakref.ref(spy)

@@ -151,6 +151,17 @@ def test_create_embedding_has_the_shape_of_openai(make_tiny: MakeTiny) -> None:
         assert asyncio.run(llm.embed_async("a", normalize=True)) == llm.embed("a", normalize=True)
 
 
+@pytest.mark.parametrize("arch", ["bert", "llama"])
+def test_scores_need_a_classifier(make_tiny: MakeTiny, arch: str) -> None:
+    with pytest.raises(ValidationError, match="no classifier"):
+        Llama(make_tiny(arch), embeddings=True, pooling_type="rank", n_ctx=256, n_threads=1, verbose=False)
+
+
+def test_models_with_an_encoder_and_a_decoder_are_refused(make_tiny: MakeTiny) -> None:
+    with pytest.raises(ValidationError, match="encoder"):
+        Llama(make_tiny("t5"), embeddings=True, n_ctx=256, n_threads=1, verbose=False)
+
+
 def test_rerank_scores_do_not_depend_on_the_company(make_tiny: MakeTiny) -> None:
     path = make_tiny("bert", pooling=gguf.PoolingType.RANK)
     with Llama(path, embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:

@@ -6,12 +6,14 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaConfig, SamplingParams, _core
 from tests.conftest import MakeTiny
+from tests.helpers import load
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 ARCHITECTURES = ["llama", "qwen3", "gemma3", "gpt-oss", "mamba", "jamba"]
@@ -363,3 +365,18 @@ def test_chat_templates_by_name(make_tiny: MakeTiny) -> None:
         assert llm.get_chat_template() == "{{ messages }}"
         assert llm.get_chat_template("tool_use") == "{{ tools }}"
         assert llm.get_chat_template("other") == ""
+
+
+@pytest.mark.parametrize(
+    ("metadata", "config"),
+    [
+        ({}, {"attention_type": "non-causal"}),
+        ({}, {"kv_overrides": {"llama.attention.causal": False}}),
+        ({"llama.attention.causal": False}, {}),
+    ],
+)
+def test_a_prompt_of_several_batches_that_attends_to_what_follows(
+    make_tiny: MakeTiny, metadata: dict[str, Any], config: dict[str, Any]
+) -> None:
+    with load(make_tiny(metadata=metadata), n_batch=64, n_ubatch=16, **config) as llm:
+        assert len(llm.generate_result([1, *range(300, 400)], 5, GREEDY).token_ids) == 5

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, ValidationError
+from llama_cpp import ContextFullError, GenerationResult, Llama, LlamaError, LlamaGrammar, ValidationError
 from tests.conftest import MakeTiny
-from tests.helpers import GREEDY, load
+from tests.helpers import GREEDY, load, run_script
 
 PROMPT = "the people of the world have been here"
 
@@ -54,6 +54,39 @@ def test_positions_are_divided(llm: Llama) -> None:
     assert llm.kv_cache_seq_pos_max(0) == (size - 1) // 2
     assert len(llm.generate_result(" and", 5, GREEDY, reset_kv_cache=False).token_ids) == 5
     assert llm.generate(PROMPT, 5, GREEDY) == llm.generate(PROMPT, 5, GREEDY)
+
+
+EDITS = [
+    (lambda llm: llm.kv_cache_seq_rm(0, 4, 9), [0, 1, 2, 3, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 5, 9), [0, 1, 2, 3, 4, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 9), [0, 1, 2, 3, 4, 5, 6, 7, 8]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 60), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_rm(0, 2, 4), [0, 1, None, None, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 9, -1, 5), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 8, 9, 2), [0, 1, 2, 3, 4, 5, 6, 7, None, None, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 0, 9, 2), [None, None, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),
+    (lambda llm: llm.kv_cache_seq_add(0, 0, 2, 9), [None, None, 2, 3, 4, 5, 6, 7, 8, 0, 1, 9]),
+    (lambda llm: llm.kv_cache_seq_div(0, 4, -1, 2), [0, 1, None, None, None, 9]),
+    (lambda llm: llm.kv_cache_seq_div(0, 8, -1, 100), [*[None] * 8, 9]),
+    (lambda llm: llm.kv_cache_seq_cp(0, 1, 2, 9) or llm.kv_cache_seq_cp(1, 0), [None, None, 2, 3, 4, 5, 6, 7, 8]),
+    (lambda llm: llm.kv_cache_seq_cp(0, 1, 2) or llm.kv_cache_seq_cp(1, 0), [None, None, 2, 3, 4, 5, 6, 7, 8, 9]),
+]
+
+
+@pytest.mark.parametrize(("edit", "expected"), EDITS)
+def test_the_last_token_which_is_not_in_memory_follows_what_is(
+    llm: Llama, edit: Callable[[Llama], object], expected: list[int | None]
+) -> None:
+    llm.generate([1, *range(300, 304)], 5, GREEDY)
+    assert llm._engine is not None
+    tokens = llm._engine.tokens(0)
+    assert (len(tokens), llm.kv_cache_seq_pos_max(0)) == (10, 8)
+    edit(llm)
+    assert llm._engine.tokens(0) == [-1 if index is None else tokens[index] for index in expected]
+    with llm._engine.idle_loop() as loop:
+        assert loop.n_past(0) == llm.kv_cache_seq_pos_max(0) + 1
+        assert loop.edited(0) == (None in expected)
+    assert len(llm.generate_result([300], 5, GREEDY, reset_kv_cache=False).token_ids) == 5
 
 
 def test_sequences_are_copied_and_kept(llm: Llama) -> None:
@@ -140,6 +173,28 @@ def test_an_edited_sequence_is_not_computed_again_by_mistake(llm: Llama) -> None
     llm.set_control_vector([[0.0] * 64])
 
 
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba", "jamba"])
+@pytest.mark.parametrize("draft_tokens", [0, 8])
+def test_nothing_stays_in_memory_of_what_is_behind_a_stop(make_tiny: MakeTiny, arch: str, draft_tokens: int) -> None:
+    with load(make_tiny(arch), n_seq_max=2, n_ctx=512) as llm:
+        stop = llm.generate(PROMPT, 20, GREEDY)[6:20]
+        options = {"stop": [stop], "draft_tokens": draft_tokens}
+        llm.generate(PROMPT, 20, GREEDY, **options)
+        assert llm._engine is not None
+        with llm._engine.idle_loop() as loop:
+            assert loop.seq_pos_max(0) == loop.n_past(0) - 1
+            n_held = len(loop.tokens(0))
+        llm.set_state(llm.get_state())
+        llm.kv_cache_seq_cp(0, 1)
+        assert llm.kv_cache_seq_pos_max(1) == llm.kv_cache_seq_pos_max(0)
+        session = llm.session(PROMPT)
+        session.generate("", 20, GREEDY, **options)
+        assert len(session) == n_held
+        snapshot = session.snapshot()
+        expected = session.generate(" and", 5, GREEDY)
+        assert session.rewind(snapshot).generate(" and", 5, GREEDY) == expected
+
+
 @pytest.mark.parametrize("arch", ["llama", "gemma3"])
 def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
     with load(make_tiny(arch), n_ctx=64) as llm:
@@ -153,6 +208,33 @@ def test_a_full_context_is_shifted(make_tiny: MakeTiny, arch: str) -> None:
         stop = re.findall(r"[a-z]{4,} [a-z]{4,}", result.text)[-1]
         stopped = llm.generate_result(PROMPT, 300, GREEDY, overflow="shift", n_keep=4, stop=stop)
         assert stopped.text == result.text[: result.text.index(stop)]
+
+
+def test_what_was_paused_goes_on_when_what_it_made_room_for_is_closed(tiny_path: Path) -> None:
+    with load(tiny_path, n_seq_max=2, kv_unified=True) as llm:
+        n_tokens = 257 - len(llm.tokenize(PROMPT))
+        first, second = (llm.generate_stream(PROMPT, None, GREEDY) for _ in range(2))
+        assert llm._engine is not None
+        while not llm._engine._loop.paused():
+            next(first)
+        first.close()
+        assert len(second.result().token_ids) == n_tokens
+
+
+@pytest.mark.parametrize("n_keep", [0, 100])
+def test_tokens_that_a_constraint_forces_are_shifted_out_too(tiny_path: Path, n_keep: int) -> None:
+    with load(tiny_path) as llm:
+        forced = "x q7" * 250
+        schema = {"type": "object", "properties": {"a": {"const": forced}, "b": {"type": "string"}}}
+        grammar = LlamaGrammar.from_json_schema({**schema, "required": ["a", "b"], "additionalProperties": False})
+        options = {"grammar": grammar, "overflow": "shift", "n_keep": n_keep}
+        result = llm.generate_result("hello world", 1060, GREEDY, **options)
+        assert forced in result.text
+        assert result.finish_reason == "length"
+        assert llm._engine is not None
+        with llm._engine.idle_loop() as loop:
+            assert loop.n_past(0) == loop.seq_pos_max(0) + 1
+            assert n_keep < len(loop.tokens(0)) <= 257
 
 
 def test_rows_of_a_batch_are_shifted_for_themselves(tiny_path: Path) -> None:
@@ -185,6 +267,31 @@ def test_a_long_prompt_is_truncated(tiny_path: Path) -> None:
                 llm.generate(ids, 10, **options)
 
 
+def test_an_edited_sequence_is_not_truncated(tiny_path: Path) -> None:
+    with load(tiny_path, n_ctx=64) as llm:
+        llm.generate([1, *range(300, 320)], 5, GREEDY)
+        llm.kv_cache_seq_rm(0, 3, 6)
+        with pytest.raises(LlamaError, match="sequence 0 was edited"):
+            llm.generate([*range(300, 350)], 5, overflow="truncate", n_keep=10, reset_kv_cache=False)
+        assert llm.generate(PROMPT, 5, GREEDY)
+
+
 def test_a_memory_that_cannot_shift_says_so(make_tiny: MakeTiny) -> None:
     with load(make_tiny("mamba")) as llm, pytest.raises(ValidationError, match="can't shift"):
         llm.generate(PROMPT, 5, overflow="shift")
+
+
+def test_keys_that_cannot_be_rotated_are_not_shifted(tiny_path: Path) -> None:
+    script = """
+llm = load(path, n_ctx=64, n_threads=2, type_k="bf16")
+def shift():
+    llm.kv_cache_seq_add(0, 3, -1, 1)
+    llm.generate("a", 3, GREEDY, reset_kv_cache=False)
+for call in (shift, lambda: llm.kv_cache_seq_div(0, 0, -1, 2), lambda: llm.generate("a", 99, overflow="shift")):
+    llm.generate("hello world", 5, GREEDY)
+    try:
+        call()
+    except LlamaError as error:
+        print("bf16" in str(error))
+"""
+    assert run_script(script, tiny_path).split() == ["True"] * 3

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import ClosedError, GenerationError, GenerationResult, Llama, SamplingParams, ValidationError
+from llama_cpp import (
+    ClosedError,
+    GenerationError,
+    GenerationResult,
+    Llama,
+    LlamaConfig,
+    SamplingParams,
+    ValidationError,
+)
+from llama_cpp._core import Context, DecodeLoop, Model
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 REPEATING = [1, *([40, 41, 42, 43, 44, 45, 46, 47] * 12)]
@@ -181,6 +190,13 @@ def test_a_draft_model_for_another_vocabulary_is_refused(make_tiny: MakeTiny, ti
     with pytest.raises(ValidationError, match="1500"):
         llm.generate("a", 3)
     llm.close()
+
+
+def test_a_draft_model_for_shorter_sequences_is_refused(tiny_path: Path) -> None:
+    long, short = (LlamaConfig(tiny_path, n_ctx=n_ctx, n_threads=1) for n_ctx in (256, 128))
+    model = Model(long)
+    with pytest.raises(ValidationError, match="at most 128 tokens, and not 256"):
+        DecodeLoop(Context(model, long), Context(model, short))
 
 
 def test_n_answers_share_the_prompt(llm: Llama) -> None:

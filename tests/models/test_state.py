@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_cpp import ClosedError, Llama, LlamaError, ModelLoadError, SamplingParams, ValidationError
+from llama_cpp import ClosedError, Llama, LlamaError, LlamaGrammar, ModelLoadError, SamplingParams, ValidationError
 from llama_cpp.state import decode, encode, write_atomically
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
@@ -58,6 +58,32 @@ def test_a_single_sequence_goes_to_another_place(tiny_path: Path) -> None:
         assert llm.generate(" and so", 10, GREEDY, reset_kv_cache=False) == expected
         with pytest.raises(ValidationError, match="seq_id must be between 0 and 1"):
             llm.get_state(2)
+
+
+@pytest.mark.parametrize("n_seq_max", [1, 2])
+def test_a_full_sequence_is_put_back_and_copied(tiny_path: Path, n_seq_max: int) -> None:
+    with load(tiny_path, n_ctx=64 * n_seq_max, n_seq_max=n_seq_max) as llm:
+        llm.generate("hello", None, GREEDY)
+        assert llm._engine is not None
+        tokens = llm._engine.tokens(0)
+        assert len(tokens) == 65
+        state = llm.get_state()
+        llm.reset()
+        llm.set_state(state)
+        assert llm.get_state() == state
+        if n_seq_max > 1:
+            llm.kv_cache_seq_cp(0, 1)
+            assert llm._engine.tokens(1) == tokens
+
+
+def test_a_sequence_with_tokens_that_were_forced_but_not_computed_is_put_back(tiny_path: Path) -> None:
+    with load(tiny_path) as llm:
+        grammar = LlamaGrammar.from_json_schema({"const": "x q7" * 250})
+        llm.generate("hello", 500, GREEDY, grammar=grammar, overflow="shift")
+        state = llm.get_state()
+        llm.reset()
+        llm.set_state(state)
+        assert llm.get_state() == state
 
 
 def test_a_state_from_elsewhere_is_refused_and_changes_nothing(

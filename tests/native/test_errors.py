@@ -159,6 +159,26 @@ model.close()
     run_script(script, make_tiny(metadata=NEGATIVE_EPSILON))
 
 
+def test_failed_assertion_in_a_draft_model_closes_that_alone(make_tiny: MakeTiny, tiny_path: Path) -> None:
+    script = """
+import dataclasses
+config = LlamaConfig(path, n_ctx=256, n_threads=1)
+expected = Engine(_core.Model(config), config).submit(REQUEST).result().text
+draft = _core.Model(LlamaConfig(sys.argv[2]))
+engine = Engine(_core.Model(config), config, draft_model=draft)
+for reason in ("GGML_ASSERT(eps >= 0.0f)", "draft model is closed", "draft model is closed"):
+    try:
+        engine.submit(dataclasses.replace(REQUEST, draft_tokens=4)).result()
+    except GenerationError as error:
+        assert reason in str(error), error
+    else:
+        raise AssertionError("no error")
+    assert engine.submit(REQUEST).result().text == expected
+engine.close()
+"""
+    run_script(UNCHECKED + script, tiny_path, make_tiny(metadata=NEGATIVE_EPSILON))
+
+
 # -- loading -----------------------------------------------------------------------------------------------------------
 
 
@@ -167,6 +187,12 @@ def test_failed_assertion_while_a_context_is_made(make_tiny: MakeTiny, bystander
     for _ in range(3):
         with pytest.raises(ModelLoadError, match=r"GGML_ASSERT\(n_embd_head == n_rot\)"):
             load(path)
+
+
+def test_context_for_shorter_sequences_is_refused_with_llama_cpps_words(tiny_path: Path) -> None:
+    config = LlamaConfig(tiny_path, n_ctx=256, n_threads=1, type_v="q8_0", flash_attn="off")
+    with pytest.raises(ModelLoadError, match=r"llama\.cpp: .*flash_attn"):
+        Context(Model(config), config, 64)
 
 
 def test_failed_assertion_while_a_model_is_loaded(make_tiny: MakeTiny, bystander: Llama) -> None:
@@ -257,6 +283,12 @@ def test_model_that_can_not_generate(
             use(llm)
     tokens = llm.tokenize("hello world", add_special=False)
     assert llm.detokenize(tokens).strip() == "hello world"
+
+
+def test_batch_for_a_model_that_can_not_generate(make_tiny: MakeTiny) -> None:
+    llm = load(make_tiny("bert"))
+    with pytest.raises(ValidationError, match=r"row 0: .*encoder"):
+        llm.generate_batch(["hello"] * 3)
 
 
 # -- samplers ----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from llama_cpp import (
 from llama_cpp._core import Batch, Context, DecodeLoop, Model, Sampler
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, SLOW, load, run_script
+from tests.tiny import write_lora
 
 
 @pytest.fixture
@@ -119,6 +120,26 @@ gc.collect()
 assert [reference() for reference in dead] == [None, None]
 """
     run_script(script, tiny_path)
+
+
+def test_a_model_that_a_finalizer_closes_outlives_what_is_collected_with_it(tiny_path: Path, tmp_path: Path) -> None:
+    write_lora(tmp_path / "lora.gguf", tiny_path)
+    script = """
+from llama_cpp import _core
+
+class Owner:
+    def __init__(self, child):
+        self.child, self.circle = child, self
+    def __del__(self):
+        self.child.model.close()  # the collector has cut the model's weak references before
+
+config = LlamaConfig(path, n_ctx=64, n_threads=1)
+for make in (lambda model: _core.LoraAdapter(model, sys.argv[2]), lambda model: _core.Context(model, config)):
+    for _ in range(5):
+        Owner(make(_core.Model(config)))
+        gc.collect()
+"""
+    run_script(script, tiny_path, tmp_path / "lora.gguf")
 
 
 def test_collected_view_releases_its_context(tiny_path: Path) -> None:
@@ -275,6 +296,9 @@ def test_living_view_refuses_what_would_change_it(tiny_path: Path) -> None:
     config = LlamaConfig(model_path=tiny_path, n_ctx=64)
     model, context = decoded(config)
     loop = DecodeLoop(context)
+    loop.start(0, [1], Sampler(model.vocab).add_greedy(), max_tokens=1)
+    loop.run()
+    loop.release(0)
     batch = Batch(1)
     batch.add(1, 1, [0], True)
     view = np.asarray(context.logits(0))
@@ -283,7 +307,12 @@ def test_living_view_refuses_what_would_change_it(tiny_path: Path) -> None:
     def start() -> None:
         loop.start(0, [1], Sampler(model.vocab).add_greedy())
 
-    for refused in (lambda: context.decode(batch), context.clear, context.close, model.close, start, loop.run):
+    def edit() -> None:
+        loop.seq_add(0, 0, -1, 1)
+
+    changes = [lambda: context.decode(batch), context.clear, context.close, model.close, start, loop.run]
+    changes += [edit, lambda: loop.seq_rm(0, 0, -1), lambda: loop.set_control_vector(None, 64, -1, -1)]
+    for refused in changes:
         with pytest.raises(BufferError, match="release"):
             refused()
     assert not context.closed

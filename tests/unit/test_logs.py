@@ -385,3 +385,23 @@ for thread in threads:
     thread.join()
 """
     run_script(script, tiny_path, timeout=10)
+
+
+def test_a_handler_may_let_llama_cpp_log_more(broken_path: Path, records: Records) -> None:
+    class Nosy(logging.Handler):
+        asked = False
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if not self.asked:
+                self.asked = True
+                load_broken(broken_path)
+
+    llama_cpp.set_log_level("info")
+    nosy = Nosy()
+    logging.getLogger("llama_cpp").addHandler(nosy)
+    try:
+        load_broken(broken_path)
+    finally:
+        logging.getLogger("llama_cpp").removeHandler(nosy)
+    lines = [record.getMessage() for record in records.records]
+    assert len(lines) == 2 * len(set(lines)) > 2

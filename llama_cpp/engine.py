@@ -407,11 +407,14 @@ class Engine:
     def work(self) -> None:
         """Take steps until no watched generation is left."""
         while True:
-            # What a callback raised that is no Exception, as SystemExit, has ended its own generation.
-            with contextlib.suppress(BaseException):
+            try:
                 self.wait(self._none_watched)
                 self.sweep()
                 return
+            except BaseException:
+                if _core.is_exiting():
+                    raise
+                # Else a callback raised what is no Exception, as SystemExit, and has ended its own generation with it.
 
     def _none_watched(self) -> bool:
         for generation in list(self._watched):

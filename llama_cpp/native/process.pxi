@@ -85,6 +85,11 @@ cdef int raise_exit() except -1:
     return 0
 
 
+def is_exiting() -> bool:
+    """Tell whether the interpreter is exiting, so that nothing is computed any more."""
+    return exiting
+
+
 @atexit.register
 def _at_exit():
     """Leave nothing running, or calling into Python, when the interpreter goes; memory is left to the system.

@@ -84,6 +84,7 @@ def check_schema(schema: Schema, *, strict: bool = True) -> None:
         strict: refuse patterns that Python's re can't read, which another validator may be able to.
 
     Raises:
+        UnsupportedSchemaError: for such a pattern.
         ValidationError: with the place and the reason.
     """
     import jsonschema
@@ -95,6 +96,11 @@ def check_schema(schema: Schema, *, strict: bool = True) -> None:
             kind.check_schema(schema, kind.FORMAT_CHECKER if strict else jsonschema.FormatChecker(()))
     except jsonschema.SchemaError as error:
         pointer = "".join(f"/{_escape(str(step))}" for step in error.absolute_path)
+        if error.validator == "format":
+            reason = (
+                f"Python's re can't read the pattern {error.instance!r}; write \\p{{...}} as ranges, [A-Za-zÀ-ÿ] say"
+            )
+            raise UnsupportedSchemaError(f"{pointer}: {reason}", keyword="pattern", pointer=pointer) from None
         raise ValidationError(f"this is no valid JSON Schema: at {pointer or 'its top'}: {error.message}") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ValidationError(f"this is no valid JSON Schema: {error}") from None

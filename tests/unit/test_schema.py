@@ -325,3 +325,12 @@ def write_one(grammar: LlamaGrammar, choose: random.Random, n_bytes: int = 120) 
         text.append(choose.choice(common if common and choose.random() < 0.9 else allowed))
         assert matcher.consume_token(text[-1])
     return None
+
+
+def test_a_pattern_that_python_can_t_read_is_named() -> None:
+    with pytest.raises(
+        UnsupportedSchemaError, match=r"/properties/a/pattern: Python's re can't read .*p\{L\}"
+    ) as caught:
+        LlamaGrammar.from_json_schema({"properties": {"a": {"pattern": r"^\p{L}+$"}}})
+    assert (caught.value.keyword, caught.value.pointer) == ("pattern", "/properties/a/pattern")
+    assert LlamaGrammar.from_json_schema({"type": "string", "pattern": "^[A-Za-zÀ-ÿ]+$"}).accepts('"é"')

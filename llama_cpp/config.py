@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,16 +128,26 @@ def _read_words(path: str) -> list[str]:
         return []
 
 
-def check_int(name: str, value: object, low: int, high: int = INT32_MAX) -> None:
-    """Refuse a value that is not an int, or not within low..high.
+def check_int(name: str, value: object, low: int, high: int = INT32_MAX) -> int:
+    """Return a value as an int, NumPy's too; refuse one that is none, or not within low..high.
 
     Raises:
         ValidationError: with the name, the value and the range.
     """
-    if isinstance(value, bool) or not isinstance(value, int):
+    number = value if isinstance(value, int) and not isinstance(value, bool) else _index(value)
+    if number is None:
         raise ValidationError(f"{name} must be an int, got {value!r} ({type(value).__name__})")
-    if not low <= value <= high:
-        raise ValidationError(f"{name} must be between {low} and {high}, got {_number(value)}")
+    if not low <= number <= high:
+        raise ValidationError(f"{name} must be between {low} and {high}, got {_number(number)}")
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """Return what stands for an int, such as those of NumPy, as one; None for a bool, and for anything else."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def check_float(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
@@ -145,16 +156,26 @@ def check_float(name: str, value: object, low: float = -math.inf, high: float = 
     Raises:
         ValidationError: with the name, the value and the range.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else _real(value)
+    if number is None:
         raise ValidationError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     try:
-        finite = math.isfinite(value)
+        finite = math.isfinite(number)
     except OverflowError:  # an int beyond what a float can hold
         finite = False
     if not finite:
-        raise ValidationError(f"{name} must be a finite number, got {_number(value)}")
-    if not low <= value <= high:
-        raise ValidationError(f"{name} must be between {low:g} and {high:g}, got {value}")
+        raise ValidationError(f"{name} must be a finite number, got {_number(number)}")
+    if not low <= number <= high:
+        raise ValidationError(f"{name} must be between {low:g} and {high:g}, got {number}")
+
+
+def _real(value: object) -> int | float | None:
+    """Return what stands for a real number, such as those of NumPy, as a float; None for a bool, and anything else."""
+    from numbers import Rational, Real
+
+    if isinstance(value, (bool, Rational)) or not isinstance(value, Real):
+        return _index(value)
+    return float(value)
 
 
 def _number(value: int | float) -> str:
@@ -162,6 +183,11 @@ def _number(value: int | float) -> str:
         return str(value)
     except ValueError:  # Python writes no ints of more than some thousand digits
         return "a number of thousands of digits"
+
+
+def as_list(value: Any) -> Any:
+    """Return an array, of NumPy or the like, as a list; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def check_list(name: str, value: object) -> None:

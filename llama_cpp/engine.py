@@ -203,7 +203,7 @@ def draw_seed(*wishes: int | None) -> int:
     for wish in wishes:
         if wish not in RANDOM_SEEDS:
             assert wish is not None
-            return wish
+            return int(wish)  # of NumPy's it may be, which no JSON holds
     return int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF
 
 

@@ -34,6 +34,7 @@ from .config import (
     POOLING_TYPES,
     LlamaConfig,
     SamplingParams,
+    as_list,
     check_bool,
     check_file,
     check_float,
@@ -1090,13 +1091,15 @@ class Llama(CompatMixin):
         return prompt if isinstance(prompt, str) else self.detokenize(prompt)
 
     def _check_tokens(self, name: str, tokens: object) -> list[int]:
+        tokens = as_list(tokens)
         if isinstance(tokens, (bytes, bytearray)) or not isinstance(tokens, Sequence):
             raise ValidationError(f"{name} must be a str or a list of token ids, got {tokens!r}")
         high = self.n_vocab() - 1
-        for index, token in enumerate(tokens):
+        ids = list(tokens)
+        for index, token in enumerate(ids):
             if type(token) is not int or not 0 <= token <= high:  # a name for each would take longer than the rest
-                check_int(f"{name}[{index}]", token, 0, high)
-        return list(tokens)
+                ids[index] = check_int(f"{name}[{index}]", token, 0, high)
+        return ids
 
     def _check_stop(self, stop: Stop) -> tuple[list[str], list[int]]:
         """Split `stop` into texts and token ids."""
@@ -1113,9 +1116,7 @@ class Llama(CompatMixin):
                     raise ValidationError(f"stop[{index}] is an empty text, which would stop everything; leave it out")
                 texts.append(item)
             else:
-                check_int(f"stop[{index}]", item, 0, self.n_vocab() - 1)
-                assert isinstance(item, int)
-                tokens.append(item)
+                tokens.append(check_int(f"stop[{index}]", item, 0, self.n_vocab() - 1))
         return texts, tokens
 
     # -- embeddings ----------------------------------------------------------------------------------------------------
@@ -1645,11 +1646,10 @@ class Llama(CompatMixin):
 
     def _prompts(self, prompt: Any, suffix: str | None) -> list[Prompt]:
         """Return what create_completion takes as a list of prompts."""
+        prompt = as_list(prompt)
         several = isinstance(prompt, Sequence) and not isinstance(prompt, (str, bytes))
-        if several and any(isinstance(one, (str, Sequence)) for one in prompt):
-            prompts: list[Prompt] = list(prompt)
-        else:
-            prompts = [prompt]
+        rows = [as_list(one) for one in prompt] if several else []
+        prompts: list[Prompt] = rows if any(isinstance(one, (str, Sequence)) for one in rows) else [prompt]
         return prompts if suffix is None else [self._infill(one, suffix) for one in prompts]
 
     def _infill(self, prompt: Prompt, suffix: str) -> list[int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..config import LlamaConfig, SamplingParams, check_int, check_seed
+from ..config import LlamaConfig, SamplingParams, as_list, check_int, check_seed
 from ..engine import Engine, Request, common_prefix, draw_seed
 from ..errors import ValidationError
 from .keywords import InstanceOptions, warn
@@ -152,7 +152,8 @@ class CompatMixin:
         unknown = keywords.keys() - {"prev_tokens", "special"}
         if unknown:
             raise ValidationError(f"detokenize has no argument {min(unknown)!r}")
-        return self.tokenizer_.detokenize(tokens, keywords.get("prev_tokens"), keywords.get("special", False))
+        before = as_list(keywords.get("prev_tokens"))
+        return self.tokenizer_.detokenize(tokens, before, keywords.get("special", False))
 
     # -- one step at a time --------------------------------------------------------------------------------------------
 
@@ -272,7 +273,7 @@ class CompatMixin:
                     return
                 token = self._choose(sampler)
                 sent = yield token
-                pending = [token, *(sent or ())]
+                pending = [token, *(() if sent is None else sent)]
 
         return steps()
 
@@ -554,6 +555,7 @@ def _validated(chunks: Iterator[Any], kind: Any) -> Iterator[Any]:
 
 def is_token_call(prompt: Any, arguments: Mapping[str, Any]) -> bool:
     """Tell whether a call of `generate` is llama-cpp-python's: over token ids, giving token ids."""
+    prompt = as_list(prompt)
     if isinstance(prompt, (str, bytes)) or not isinstance(prompt, Sequence):
         return False
     return not STEP_ARGUMENTS.isdisjoint(arguments) or holds_byte_tokens(prompt)

@@ -315,7 +315,18 @@ def test_windows_larger_than_the_context_take_no_memory_of_their_own(tiny_path: 
 # -- calls -------------------------------------------------------------------------------------------------------------
 
 GENERATE_VALUES: dict[str, tuple[Any, ...]] = {
-    "prompt": (*NOT_TEXT[:2], *NOT_TEXT[5:], b"bytes", [], {1: 2}, {5}, ["a"], 1.5, np.arange(5)),
+    "prompt": (
+        *NOT_TEXT[:2],
+        *NOT_TEXT[5:],
+        b"bytes",
+        [],
+        {1: 2},
+        {5},
+        ["a"],
+        1.5,
+        np.arange(5.0),
+        np.ones((2, 2), int),
+    ),
     "max_tokens": (0, -2, 2**31, True, "5", 1.0, -1.0, math.nan, [5]),
     "sampling": (5, {}, "greedy", SamplingParams),
     "stop": (5, b"x", "", "a\0", "\udc80", {"a"}, [""], ["a", ""], ["a\0"], ["\udc80"], [None], [b"x"], [1.5], [True]),

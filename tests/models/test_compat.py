@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +252,32 @@ def test_a_space_before_the_text_goes_with_the_bos(llm: Llama) -> None:
     assert ids[0] == llm.token_bos()
     assert llm.detokenize(ids) == b"the people"
     assert llm.detokenize(ids[1:]) == b" the people"
+
+
+def test_numbers_and_arrays_of_numpy_are_taken(llm: Llama) -> None:
+    ids = llm.tokenize("the people")
+    array = np.array(ids)
+    llm.reset()
+    llm.eval(array)
+    token = np.argmax(llm.scores[llm.n_tokens - 1])
+    assert type(token) is np.int64
+    assert llm.detokenize([token]) == llm.detokenize([int(token)])
+    assert llm.detokenize(llm.input_ids) == llm.detokenize(ids)
+    text = llm.generate(ids, 4, GREEDY)
+    assert llm.generate(array, 4, GREEDY) == llm.generate([np.int32(token) for token in ids], 4, GREEDY) == text
+    many: Any = llm.generate_batch([array, {"prompt": array}], max_tokens=np.int64(4), sampling=GREEDY)
+    assert [row.text for row in many] == [text, text]
+    assert all(type(token) is int for row in many for token in row.token_ids)
+    steps: Any = llm.generate(array, temp=np.float32(0.0))
+    assert llm.detokenize(list(itertools.islice(steps, 4))) == text.encode()
+    for prompt in (array, [array], np.array([ids])):
+        made: Any = llm(prompt, max_tokens=np.int64(4), sampling=GREEDY, logprobs=np.int64(1), stop=[np.int64(0)])
+        assert json.loads(json.dumps(made))["choices"][0]["text"] == text
+    assert type(llm.generate_result(array, 1, seed=np.int64(5)).seed) is int
+    assert llm.detokenize(array, prev_tokens=array) == b"the people"
+    for wrong in (np.array([1.0]), np.array([True]), np.array([ids]), np.array(5)):
+        with pytest.raises(ValidationError, match="tokens"):
+            llm.detokenize(wrong)
 
 
 # -- one step at a time ------------------------------------------------------------------------------------------------

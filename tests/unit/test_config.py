@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from llama_cpp import Llama, LlamaConfig, LlamaWarning, ModelLoadError, SamplingParams, ValidationError
-from llama_cpp.config import available_cpus
+from llama_cpp.config import available_cpus, check_int
 
 HUGE = (10**400, -(10**400), 10**5000)  # too large for a float, and to be written as text
 NOT_AN_INT: tuple[Any, ...] = (True, "5", 5.0, math.nan, None, [5], b"5")
@@ -252,6 +253,18 @@ def test_numbers_that_no_float_can_hold_are_refused(value: int) -> None:
         SamplingParams(logit_bias={5: value})
     with pytest.raises(ValidationError, match="tensor_split"):
         LlamaConfig(tensor_split=[value])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert type(check_int("n", np.int64(5), 0)) is int
+    assert LlamaConfig(n_ctx=np.int32(64), rope_freq_base=np.float16(2.0)).n_ctx == 64
+    assert SamplingParams(temperature=np.float32(0.5), top_k=np.uint8(3), logit_bias={np.int64(5): np.float32(1.0)})
+    for value in (np.bool_(True), np.float32(5.0), np.array([5]), np.int64(-5)):
+        with pytest.raises(ValidationError, match="min_keep"):
+            SamplingParams(min_keep=value)
+    for value in (np.bool_(True), np.float32("nan"), np.array([0.5]), np.complex64(0.5), np.float32(-0.5)):
+        with pytest.raises(ValidationError, match="top_p"):
+            SamplingParams(top_p=value)
 
 
 def test_sizes_have_to_agree() -> None:

@@ -107,8 +107,8 @@ def split_keywords(given: Mapping[str, Any], draft_model: object) -> tuple[dict[
 
 def fit_batches(overrides: dict[str, Any], n_ctx: int) -> None:
     """Lower the batch sizes among a constructor's keywords to what the context takes."""
-    for name, bound, what in (("n_batch", n_ctx, "n_ctx"), ("n_ubatch", overrides.get("n_batch"), "n_batch")):
-        value = overrides.get(name)
+    for name, what in (("n_batch", "n_ctx"), ("n_ubatch", "n_batch")):
+        value, bound = overrides.get(name), {**overrides, "n_ctx": n_ctx}.get(what)
         if type(value) is not int or type(bound) is not int or value == DEFAULT_N_BATCH:
             continue  # the default goes with any context
         if 0 < bound < value <= INT32_MAX:

@@ -117,6 +117,15 @@ def test_what_means_nothing_is_warned_about(tiny_path: Path, keywords: dict[str,
     assert len(caught) == 1
 
 
+def test_both_batch_sizes_are_lowered_to_the_context(tiny_path: Path) -> None:
+    with pytest.warns(LlamaWarning) as caught, load(tiny_path, n_batch=512, n_ubatch=512) as other:
+        assert (other.context_params.n_batch, other.context_params.n_ubatch) == (256, 256)
+    assert [str(warning.message) for warning in caught] == [
+        "n_batch (512) is lowered to n_ctx (256)",
+        "n_ubatch (512) is lowered to n_batch (256)",
+    ]
+
+
 def test_a_warning_points_at_the_program(tiny_path: Path) -> None:
     with pytest.warns(LlamaWarning) as caught:
         Llama(tiny_path, n_ctx=64, n_threads=1, verbose=False, n_parts=1).close()

@@ -1171,25 +1171,30 @@ class Llama(CompatMixin):
         future = self._require_embedder().submit(tokens, normalize, self._check_lora(None))
         return _embedding_result(input, await asyncio.wrap_future(future), as_array)
 
-    def create_embedding(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
+    def create_embedding(
+        self, input: str | Sequence[str], model: str | None = None, *, truncate: bool = False
+    ) -> EmbeddingResponse:
         """Compute the embeddings of texts, in OpenAI's shape (needs embeddings=True).
 
         Args:
             input: a text, or a list of texts.
             model: name to report; the default is the model's path.
+            truncate: as `embed` has it.
 
         Raises:
             ValidationError: as `embed` has it.
         """
-        tokens = self._embedding_rows(input, False)
+        tokens = self._embedding_rows(input, truncate)
         rows = self._require_embedder().embed(tokens, False, self._check_lora(None))
         return self._embedding_response(tokens, rows, model)
 
-    async def create_embedding_async(self, input: str | Sequence[str], model: str | None = None) -> EmbeddingResponse:
+    async def create_embedding_async(
+        self, input: str | Sequence[str], model: str | None = None, *, truncate: bool = False
+    ) -> EmbeddingResponse:
         """Compute embeddings in OpenAI's shape without blocking the event loop; see `create_embedding`."""
         import asyncio
 
-        tokens = self._embedding_rows(input, False)
+        tokens = self._embedding_rows(input, truncate)
         future = self._require_embedder().submit(tokens, False, self._check_lora(None))
         return self._embedding_response(tokens, await asyncio.wrap_future(future), model)
 

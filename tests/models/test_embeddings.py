@@ -134,6 +134,11 @@ def test_a_text_that_is_too_long_is_refused_or_cut(make_tiny: MakeTiny) -> None:
         cut = llm.embed("hello " * 500, truncate=True)
         # Two places of the 64 are for what the model wants around a text.
         np.testing.assert_allclose(cut, llm.embed("hello " * 62), atol=1e-5)
+        with pytest.raises(ValidationError, match="truncate"):
+            llm.create_embedding("hello " * 500)
+        made = llm.create_embedding("hello " * 500, truncate=True)
+        assert made["data"][0]["embedding"] == cut
+        assert asyncio.run(llm.create_embedding_async("hello " * 500, truncate=True)) == made
 
 
 def test_create_embedding_has_the_shape_of_openai(make_tiny: MakeTiny) -> None:

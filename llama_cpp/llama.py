@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from . import _core, logs
-from .compat.keywords import InstanceOptions, fit_batches, split_keywords
+from .compat.keywords import InstanceOptions, as_flag, fit_batches, split_keywords
 from .compat.mixin import CompatMixin, is_token_call
 from .compat.tokens import DetokenizedText
 from .completions import (
@@ -1322,6 +1322,9 @@ class Llama(CompatMixin):
         names = ("prompt", "suffix", "max_tokens", "echo", "n", "best_of", "stream", "stream_options", "model")
         options = self._modern(options)
         wishes = split_options(options, _OPTIONS, (*names, *_ROW_FIELDS))
+        stream, echo = as_flag(stream), as_flag(echo)
+        if isinstance(logprobs, bool):
+            logprobs = 1 if logprobs else None
         check_bool("stream", stream)
         check_int("n", n, 1, 1024)
         count = n if best_of is None else best_of
@@ -1483,7 +1486,7 @@ class Llama(CompatMixin):
         check_int("n", 1 if n is None else n, 1, 1024)
         scored = options.get("logprobs") or False
         check_bool("logprobs", scored)
-        if top is not None and not scored:
+        if top and not scored:
             raise ValidationError("top_logprobs needs logprobs=True")
         grammar = self._check_grammar(options.get("grammar"))
         form = grammar_of_format(options.get("response_format"))

@@ -14,15 +14,14 @@ from .speculative import LlamaPromptLookupDecoding
 # Where None, or 0 threads, says the same as leaving the keyword out.
 _NONE_IS_DEFAULT = (
     "attention_type",
-    "op_offload",
     "pooling_type",
     "rope_scaling_type",
-    "swa_full",
     "tensor_split",
     "type_k",
     "type_v",
 )
 _CONFIG_FIELDS = frozenset(field.name for field in fields(LlamaConfig))
+_FLAGS = frozenset(field.name for field in fields(LlamaConfig) if field.type == "bool")
 
 
 class InstanceOptions(NamedTuple):
@@ -87,9 +86,11 @@ def split_keywords(given: Mapping[str, Any], draft_model: object) -> tuple[dict[
         warn(f"draft_model={draft_model!r} is not used: the guesses of Python code would cost more than they save")
     if "embedding" in left:
         left.setdefault("embeddings", left.pop("embedding"))
-    for name in _NONE_IS_DEFAULT:
+    for name in (*_NONE_IS_DEFAULT, *_FLAGS):
         if left.get(name, 0) is None:
             del left[name]
+    for name in _FLAGS & left.keys():
+        left[name] = as_flag(left[name])
     for name in ("n_threads", "n_threads_batch"):
         if left.get(name) == 0:
             del left[name]
@@ -103,6 +104,11 @@ def split_keywords(given: Mapping[str, Any], draft_model: object) -> tuple[dict[
         elif value:
             warn(f"{name}={value!r} has no effect: {_WITHOUT_EFFECT[name]}")
     return left, InstanceOptions(**own)
+
+
+def as_flag(value: Any) -> Any:
+    """Return 0, 1 and None as the bool that programs mean by it; anything else as it is."""
+    return bool(value) if value is None or (type(value) is int and value in (0, 1)) else value
 
 
 def fit_batches(overrides: dict[str, Any], n_ctx: int) -> None:

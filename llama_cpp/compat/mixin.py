@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import LlamaConfig, SamplingParams, as_list, check_int, check_seed
 from ..engine import Engine, Request, common_prefix, draw_seed
 from ..errors import ValidationError
-from .keywords import InstanceOptions, warn
+from .keywords import InstanceOptions, as_flag, warn
 from .tokens import ByteToken, TokenCount, byte_tokens, holds_byte_tokens
 
 if TYPE_CHECKING:
@@ -442,6 +442,8 @@ class CompatMixin:
         """Turn what only llama-cpp-python's completions take into options that ours take."""
         left = {name: value for name, value in options.items() if name not in ("tfs_z", "penalize_nl")}
         warn_tail_free(options)
+        for name in {"stream", "logprobs"} & left.keys():
+            left[name] = as_flag(left[name])
         if left.get("tool_choice") is False:
             del left["tool_choice"]  # as langchain says that it has none
         criteria = left.pop("stopping_criteria", None)

@@ -117,6 +117,12 @@ def test_what_means_nothing_is_warned_about(tiny_path: Path, keywords: dict[str,
     assert len(caught) == 1
 
 
+def test_flags_may_be_numbers_or_none(tiny_path: Path) -> None:
+    with load(tiny_path, verbose=0, embedding=None, logits_all=1, offload_kqv=None) as other:
+        config = other.config
+        assert (config.verbose, config.embeddings, config.logits_all, config.offload_kqv) == (False, False, True, True)
+
+
 def test_both_batch_sizes_are_lowered_to_the_context(tiny_path: Path) -> None:
     with pytest.warns(LlamaWarning) as caught, load(tiny_path, n_batch=512, n_ubatch=512) as other:
         assert (other.context_params.n_batch, other.context_params.n_ubatch) == (256, 256)
@@ -526,6 +532,13 @@ def test_completions_take_the_arguments_of_programs(smol: Llama) -> None:
     )
     scored: Any = smol("The capital of France is", max_tokens=2, **{**common, "logprobs": 2})
     assert scored["choices"][0]["logprobs"]["tokens"] == [" Paris", "."]
+    scored = smol("The capital of France is", max_tokens=1, echo=0, stream=None, temperature=0, logprobs=True)
+    assert list(scored["choices"][0]["logprobs"]["top_logprobs"][0]) == [" Paris"]
+    plain: Any = next(iter(smol("The capital of France is", max_tokens=1, echo=1, stream=1, logprobs=False)))
+    assert plain["choices"][0]["logprobs"] is None
+    assert plain["choices"][0]["text"] == "The capital of France is"
+    with pytest.raises(ValidationError, match="stream"):
+        smol("a", stream=2)
     with pytest.warns(LlamaWarning, match="tfs_z=0.5 has no effect"):
         smol("a", max_tokens=1, tfs_z=0.5)
 
@@ -625,6 +638,10 @@ def test_chats_take_the_arguments_of_programs(smol: Llama) -> None:
     assert all(isinstance(chunk, dict) and {"id", "model", "created"} <= chunk.keys() for chunk in chunks)
     scored: Any = smol.create_chat_completion(MESSAGES, max_tokens=2, temperature=0, logprobs=True, top_logprobs=1)
     assert len(scored["choices"][0]["logprobs"]["content"]) == 2
+    plain: Any = smol.create_chat_completion(MESSAGES, max_tokens=1, stream=None, logprobs=False, top_logprobs=0)
+    assert plain["choices"][0]["logprobs"] is None
+    first = next(iter(smol.create_chat_completion(MESSAGES, max_tokens=1, stream=1, logprobs=0)))
+    assert first["object"] == "chat.completion.chunk"
 
 
 def test_openais_objects_are_made(smol: Llama) -> None:

@@ -52,7 +52,8 @@ CONFIG_VALUES: dict[str, tuple[Any, ...]] = {
 ONLY_CONSTRUCTOR: dict[str, tuple[Any, ...]] = {
     "n_ctx": (0, None),
     **dict.fromkeys(("n_threads", "n_threads_batch"), (0,)),
-    **dict.fromkeys(("op_offload", "swa_full", "type_k", "type_v"), (None,)),
+    **dict.fromkeys((field.name for field in dataclasses.fields(LlamaConfig) if field.type == "bool"), (0, 1, None)),
+    **dict.fromkeys(("type_k", "type_v"), (None,)),
 }
 
 FROM_0_TO_1: tuple[Any, ...] = (-0.1, 1.1, *NOT_A_NUMBER)

@@ -72,6 +72,24 @@ __all__ = [
     "set_log_level",
     "shutdown",
 ]
+# What llama-cpp-python has besides, for `from llama_cpp import *`; compat/lazy.py says where it is.
+__all__ += [
+    "BaseLlamaCache",
+    "BaseLlamaTokenizer",
+    "LlamaCache",
+    "LlamaDiskCache",
+    "LlamaDraftModel",
+    "LlamaHFTokenizer",
+    "LlamaPromptLookupDecoding",
+    "LlamaRAMCache",
+    "LlamaState",
+    "LlamaTokenizer",
+    "LogitsProcessor",
+    "LogitsProcessorList",
+    "MinTokensLogitsProcessor",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+]
 
 
 # Public names whose modules are imported when they are first asked for.

@@ -2306,11 +2306,11 @@ class Llama(CompatMixin):
 
 def __getattr__(name: str) -> Any:
     # Names that llama-cpp-python has in this module; the import system asks for others.
-    if name.startswith("_"):
+    if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .compat import lazy
 
-    return lazy.find(name)
+    return ["Llama", *lazy.names()] if name == "__all__" else lazy.find(name)
 
 
 def _restore(

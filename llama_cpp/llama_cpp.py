@@ -10,6 +10,7 @@ checked: a wrong argument ends the process.
 
 from __future__ import annotations
 
+import ctypes as ctypes
 from ctypes import (
     CFUNCTYPE,
     POINTER,
@@ -30,6 +31,8 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from ctypes import Array as Array
+from ctypes import byref as byref
 from typing import TYPE_CHECKING, NewType
 
 from .compat.lowlevel import _lib as _lib

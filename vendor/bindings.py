@@ -31,10 +31,13 @@ checked: a wrong argument ends the process.
 
 from __future__ import annotations
 
+import ctypes as ctypes
 from ctypes import (
     CFUNCTYPE, POINTER, Structure, Union, c_bool, c_char, c_char_p, c_double, c_float, c_int, c_int8, c_int32, c_int64,
     c_size_t, c_uint8, c_uint32, c_uint64, c_void_p,
 )
+from ctypes import Array as Array
+from ctypes import byref as byref
 from typing import TYPE_CHECKING, NewType
 
 from .compat.lowlevel import _lib as _lib

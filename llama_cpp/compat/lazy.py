@@ -20,7 +20,14 @@ _PLACES = {
     ".tokenizer": ("BaseLlamaTokenizer", "LlamaHFTokenizer", "LlamaTokenizer"),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
+# Names of ctypes that programs take from here instead; llama_cpp.llama_cpp has them.
+_OF_CTYPES = ("Array", "POINTER", "Structure", "byref", "ctypes")
 _TYPE_PREFIXES = ("ChatCompletion", "Completion", "Create", "Embedding", "JsonType")
+
+
+def names() -> list[str]:
+    """Return the names that are worth importing with a star."""
+    return [*_PLACE_OF]
 
 
 def find(name: str) -> Any:
@@ -29,6 +36,8 @@ def find(name: str) -> Any:
     Raises:
         AttributeError: if it is not there.
     """
+    if name in _OF_CTYPES or name.startswith("c_"):
+        return getattr(importlib.import_module("..llama_cpp", __package__), name)
     place = _PLACE_OF.get(name, ".openai_types" if name.startswith(_TYPE_PREFIXES) else None)
     if place is None:
         raise AttributeError(f"llama_cpp has no {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import os
@@ -97,6 +98,23 @@ def test_modules_have_what_programs_import(module: str) -> None:
 @pytest.mark.parametrize("name", AT_THE_TOP.split())
 def test_names_are_there_at_the_top(name: str) -> None:
     assert getattr(llama_cpp, name) is not None
+
+
+def test_stars_import_what_programs_use() -> None:
+    for module in ("llama_cpp", "llama_cpp.llama"):
+        space: dict[str, Any] = {}
+        exec(f"from {module} import *", space)
+        assert {"Llama", "LlamaGrammar", "LlamaRAMCache", "LogitsProcessorList", "StoppingCriteriaList"} <= space.keys()
+        assert space["LlamaState"] is llama_cpp.LlamaState
+    assert "contextlib" not in space
+
+
+def test_names_of_ctypes_are_there_too() -> None:
+    for module in (llama_cpp, llama_cpp.llama_cpp):
+        assert module.ctypes is ctypes
+        assert (module.c_bool, module.byref, module.POINTER) == (ctypes.c_bool, ctypes.byref, ctypes.POINTER)
+    with pytest.raises(AttributeError, match="c_nothing"):
+        _ = llama_cpp.c_nothing
 
 
 def test_instances_have_what_those_of_llama_cpp_python_have() -> None:

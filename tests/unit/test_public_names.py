@@ -14,6 +14,7 @@ import pytest
 
 import llama_cpp
 from llama_cpp import ClosedError, Llama, LlamaConfig, LlamaError, ModelLoadError, SamplingParams, ValidationError
+from llama_cpp.compat import lazy
 
 NAMES = [
     "CancelledError",
@@ -120,7 +121,8 @@ OPEN_STILL = {
 
 
 def test_the_package_exports_what_it_promises() -> None:
-    assert llama_cpp.__all__ == NAMES
+    assert llama_cpp.__all__[: len(NAMES)] == NAMES
+    assert {*llama_cpp.__all__} == {*NAMES, *lazy.names()}
     assert all(hasattr(llama_cpp, name) for name in NAMES)
     assert llama_cpp.__version__.startswith("0.4.")
 

@@ -1124,11 +1124,11 @@ class Llama(CompatMixin):
     def embed(
         self,
         input: str | Sequence[str],
-        *,
         normalize: bool = False,
         truncate: bool = False,
-        as_array: bool = False,
         return_count: bool = False,
+        *,
+        as_array: bool = False,
     ) -> Any:
         """Compute the embeddings of texts, many of them in a batch (needs embeddings=True).
 
@@ -1136,8 +1136,8 @@ class Llama(CompatMixin):
             input: a text, or a list of texts.
             normalize: scale each embedding to length 1 (L2).
             truncate: cut texts that are longer than the model takes, instead of refusing them.
-            as_array: return float32 NumPy arrays instead of lists.
             return_count: return a pair, of that and the number of all tokens.
+            as_array: return float32 NumPy arrays instead of lists.
 
         Returns:
             For a text, n_embd numbers; for a list, that for each text. Without pooling (pooling_type "none"), a text

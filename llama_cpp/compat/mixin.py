@@ -184,6 +184,12 @@ class CompatMixin:
 
     def sample(
         self,
+        top_k: int = 40,
+        top_p: float = 0.95,
+        min_p: float = 0.05,
+        typical_p: float = 1.0,
+        temp: float = 0.8,
+        repeat_penalty: float = 1.0,
         *,
         logits_processor: Any = None,
         grammar: LlamaGrammar | None = None,
@@ -194,14 +200,18 @@ class CompatMixin:
         """Choose a token that may follow the sequence in memory, and leave it out of that.
 
         Args:
+            top_k, top_p, min_p, typical_p, temp, repeat_penalty: as StepSampling has them.
             logits_processor, grammar, seed: as `generate` has them.
             idx: index of the last token; nothing else is kept.
-            **sampling: fields of StepSampling: `top_k`, `top_p`, `min_p`, `typical_p`, `temp`, `repeat_penalty`,
-                `frequency_penalty`, `presence_penalty`, `mirostat_mode`, `mirostat_tau`, `mirostat_eta`.
+            **sampling: its other fields: `frequency_penalty`, `presence_penalty`, `mirostat_mode`, `mirostat_tau`,
+                `mirostat_eta`.
 
         Raises:
             ValidationError: if nothing is in memory.
         """
+        sampling.update(
+            top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p, temp=temp, repeat_penalty=repeat_penalty
+        )
         ids = self._sequence()
         if idx is not None and idx != len(ids) - 1:
             raise ValidationError(f"idx must be that of the last token, {len(ids) - 1}; got {idx}")

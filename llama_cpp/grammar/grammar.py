@@ -92,7 +92,7 @@ class LlamaGrammar:
     def from_string(
         cls,
         grammar: str,
-        root: str = "root",
+        root: str | bool = "root",
         *,
         trigger_patterns: Sequence[str] = (),
         trigger_tokens: Sequence[int] = (),
@@ -102,7 +102,7 @@ class LlamaGrammar:
 
         Args:
             grammar: the rules.
-            root: name of the rule that a text begins with.
+            root: name of the rule that a text begins with. A bool is llama-cpp-python's `verbose`.
             trigger_patterns: make it lazy: text is free until one of these regular expressions (of C++'s std::regex) is
                 found in it. They are looked for in the whole text after each token.
             trigger_tokens: likewise, until one of these tokens is chosen, which takes no time.
@@ -118,6 +118,7 @@ class LlamaGrammar:
         """
         from . import gbnf
 
+        root = "root" if isinstance(root, bool) else root
         check_text("grammar", grammar)
         check_text("root", root)
         gbnf.parse(grammar, root)
@@ -135,13 +136,15 @@ class LlamaGrammar:
         return cls(gbnf=grammar, root=root, trigger_patterns=patterns, trigger_tokens=tuple(trigger_tokens))
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], root: str = "root", *, verbose: bool = True) -> LlamaGrammar:
+    def from_file(
+        cls, path: str | os.PathLike[str], root: str | bool = "root", *, verbose: bool = True
+    ) -> LlamaGrammar:
         """Read a grammar in llama.cpp's GBNF from a file; see `from_string`."""
         return cls.from_string(Path(path).read_text(encoding="utf-8"), root)
 
     @classmethod
     def from_json_schema(
-        cls, schema: Any, *, whitespace: str | None = None, strict: bool = True, verbose: bool = True
+        cls, schema: Any, verbose: bool = True, *, whitespace: str | None = None, strict: bool = True
     ) -> LlamaGrammar:
         """Make a grammar whose texts are the JSON documents that a schema allows.
 

@@ -354,6 +354,7 @@ def test_seeds_grammars_and_processors_reach_every_step(llm: Llama) -> None:
         )
         != banned
     )
+    assert llm.sample(40, 0.95, 0.05, 1.0, 0.0, 1.0) == llm.sample(temp=0.0)
     with pytest.raises(ValidationError, match="idx"):
         llm.sample(idx=0)
     with pytest.raises(ValidationError, match="top_p"):
@@ -602,6 +603,7 @@ def test_embeddings_come_as_rows(make_tiny: MakeTiny) -> None:
         rows, count = other.embed(["the people", "of"], normalize=True, truncate=True, return_count=True)
         assert count == sum(len(other.tokenize(text)) for text in ("the people", "of"))
         assert np.linalg.norm(rows[1]) == pytest.approx(1.0)
+        assert other.embed(["the people", "of"], True, True, True) == (rows, count)
         response: Any = other.create_embedding(["the people", "of"])
         assert response["data"][0]["embedding"] == pytest.approx(row, abs=1e-5)
     none = llama_cpp.LLAMA_POOLING_TYPE_NONE

@@ -172,6 +172,9 @@ def test_grammars_are_made_as_there(tmp_path: Path) -> None:
     path.write_text('root ::= "yes"')
     assert LlamaGrammar.from_file(path, verbose=False).accepts("yes")
     assert LlamaGrammar.from_json_schema('{"type": "integer"}', verbose=False).accepts("12")
+    assert LlamaGrammar.from_string('root ::= "yes"', False).accepts("yes")
+    assert LlamaGrammar.from_file(path, False).accepts("yes")
+    assert LlamaGrammar.from_json_schema('{"type": "integer"}', False).accepts("12")
 
 
 def test_lists_of_callables_are_callables() -> None:

@@ -1334,6 +1334,8 @@ class Llama(CompatMixin):
         with_usage = includes_usage(stream, stream_options)
         params = sampling_of(_check_sampling(sampling) or self._sampling, options)
         prompts = self._prompts(prompt, suffix)
+        if reset_kv_cache:
+            prompts = [self._begun(one) for one in prompts]
         check_seed("seed", seed)
         first = draw_seed(seed, params.seed, self._config.seed)
         requests = [
@@ -1659,6 +1661,11 @@ class Llama(CompatMixin):
         rows = [as_list(one) for one in prompt] if several else []
         prompts: list[Prompt] = rows if any(isinstance(one, (str, Sequence)) for one in rows) else [prompt]
         return prompts if suffix is None else [self._infill(one, suffix) for one in prompts]
+
+    def _begun(self, prompt: Prompt) -> Prompt:
+        """Return a prompt, or BOS if it is the default, an empty text, to which the model adds nothing of its own."""
+        adds = self._config.add_bos and self._vocab.add_bos()
+        return prompt if prompt != "" or adds or self._vocab.bos() < 0 else [self._vocab.bos()]
 
     def _infill(self, prompt: Prompt, suffix: str) -> list[int]:
         before, after, middle = self._vocab.fim()

@@ -540,6 +540,18 @@ def test_completions_take_the_arguments_of_programs(smol: Llama) -> None:
     assert plain["choices"][0]["text"] == "The capital of France is"
     with pytest.raises(ValidationError, match="stream"):
         smol("a", stream=2)
+
+
+def test_a_completion_of_nothing_begins_with_bos(smol: Llama) -> None:
+    assert smol.tokenize("") == []
+    nothing: Any = smol.create_completion(echo=True, max_tokens=4, sampling=GREEDY)
+    assert nothing["choices"][0]["text"] == smol.generate([smol.token_bos()], 4, GREEDY)
+    assert nothing["usage"]["prompt_tokens"] == 1
+    goes_on: Any = smol("", reset_kv_cache=False, max_tokens=1, sampling=GREEDY)
+    begun = nothing["choices"][0]["text"]
+    assert begun + goes_on["choices"][0]["text"] == smol.generate([smol.token_bos()], 5, GREEDY)
+    with pytest.raises(ValidationError, match="the prompt is empty"):
+        smol.generate("")
     with pytest.warns(LlamaWarning, match="tfs_z=0.5 has no effect"):
         smol("a", max_tokens=1, tfs_z=0.5)
 

@@ -1041,7 +1041,8 @@ class Llama(CompatMixin):
 
     def _check_draft_tokens(self, draft_tokens: int | None) -> int:
         if draft_tokens is None:
-            return DEFAULT_DRAFT_TOKENS if self._draft_model is not None else self._options.draft_tokens or 0
+            default = DEFAULT_DRAFT_TOKENS if self._draft_model is not None else 0
+            return default if self._options.draft_tokens is None else self._options.draft_tokens
         check_int("draft_tokens", draft_tokens, 0, MAX_DRAFT_TOKENS)
         return draft_tokens
 

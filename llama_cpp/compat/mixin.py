@@ -8,10 +8,12 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from .. import logs
 from ..config import LlamaConfig, SamplingParams, as_list, check_int, check_seed
 from ..engine import Engine, Request, common_prefix, draw_seed
 from ..errors import ValidationError
 from .keywords import InstanceOptions, as_flag, warn
+from .speculative import LlamaPromptLookupDecoding
 from .tokens import ByteToken, TokenCount, byte_tokens, holds_byte_tokens
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class CompatMixin:
     _sampling: SamplingParams
     _options: InstanceOptions
     _engine: Engine | None
+    _draft_model: _core.Model | None
 
     chat_handler: Callable[..., Any] | None
     cache: Any
@@ -393,8 +396,14 @@ class CompatMixin:
 
     @property
     def verbose(self) -> bool:
-        """Whether llama.cpp's progress is reported."""
+        """Whether llama.cpp's progress is reported; setting it concerns the whole process."""
         return self._config.verbose
+
+    @verbose.setter
+    def verbose(self, verbose: bool) -> None:
+        verbose = as_flag(verbose)
+        self._config = dataclasses.replace(self._config, verbose=verbose)
+        logs.set_verbose(verbose)
 
     @property
     def chat_format(self) -> str | None:
@@ -414,6 +423,51 @@ class CompatMixin:
     def last_n_tokens_size(self) -> int:
         """How many tokens the repetition penalties look at."""
         return self._sampling.repeat_last_n
+
+    @last_n_tokens_size.setter
+    def last_n_tokens_size(self, n: int) -> None:
+        check_int("last_n_tokens_size", n, -1)
+        self._sampling = dataclasses.replace(self._sampling, repeat_last_n=n)
+
+    @property
+    def draft_model(self) -> LlamaPromptLookupDecoding | _core.Model | None:
+        """What guesses tokens where a request does not say; None, or prompt lookup, can be set."""
+        n = self._options.draft_tokens
+        return self._draft_model if n is None else LlamaPromptLookupDecoding(num_pred_tokens=n) if n else None
+
+    @draft_model.setter
+    def draft_model(self, draft_model: LlamaPromptLookupDecoding | None) -> None:
+        if draft_model is not None and not isinstance(draft_model, LlamaPromptLookupDecoding):
+            raise ValidationError(
+                f"draft_model can be set to None or LlamaPromptLookupDecoding, got {draft_model!r}; "
+                "give a model to the constructor"
+            )
+        n = 0 if draft_model is None else draft_model.num_pred_tokens
+        self._options = self._options._replace(draft_tokens=n)
+
+    @property
+    def lora_path(self) -> str | None:
+        """The adapter that the constructor was given."""
+        return self._options.lora_path
+
+    @property
+    def lora_scale(self) -> float:
+        """How strongly it acts."""
+        return self._options.lora_scale
+
+    @property
+    def lora_base(self) -> None:
+        """Nothing: adapters are applied to the model itself."""
+
+    @property
+    def numa(self) -> bool | int:
+        """Whether, or how, threads are spread over NUMA nodes."""
+        return self._options.numa
+
+    @property
+    def tensor_split(self) -> Sequence[float] | None:
+        """How the model is divided between GPUs."""
+        return self._config.tensor_split
 
     @property
     def context_params(self) -> SimpleNamespace:

@@ -188,6 +188,26 @@ def test_prompt_lookup_is_the_engines_own(tiny_path: Path) -> None:
     assert lookup(np.array([1, 2, 3], dtype=np.intc)).tolist() == []
 
 
+def test_settings_can_be_read_and_some_be_set(tiny_path: Path) -> None:
+    lookup = llama_cpp.LlamaPromptLookupDecoding(num_pred_tokens=5)
+    with load(tiny_path, tensor_split=[1.0]) as other:
+        assert (other.lora_path, other.lora_base, other.lora_scale, other.numa) == (None, None, 1.0, False)
+        assert (other.tensor_split, other.draft_model) == ([1.0], None)
+        other.draft_model = lookup
+        assert other.draft_model.num_pred_tokens == 5
+        assert other.generate_result([5, 6, 7, 8] * 12, 24, GREEDY).usage.drafted_tokens > 0
+        other.draft_model = None
+        assert other.draft_model is None
+        assert other.generate_result([5, 6, 7, 8] * 12, 24, GREEDY).usage.drafted_tokens == 0
+        other.last_n_tokens_size = 0
+        assert other.sampling.repeat_last_n == other.last_n_tokens_size == 0
+        other.verbose = 0
+        assert other.config.verbose is other.verbose is False
+        for name, value in (("verbose", "yes"), ("last_n_tokens_size", -2), ("draft_model", max)):
+            with pytest.raises(ValidationError, match=name):
+                setattr(other, name, value)
+
+
 def test_a_tokenizer_of_the_caller_makes_prompts(tiny_path: Path) -> None:
     class Fixed(BaseLlamaTokenizer):
         def tokenize(self, text: bytes, add_bos: bool = True, special: bool = True) -> list[int]:

@@ -116,6 +116,7 @@ OPEN_STILL = {
     *("close", "clear_lora", "config", "model_path", "sampling", "from_pretrained", "remove_lora"),
     # What llama-cpp-python has besides: settings, and pure functions.
     *("chat_format", "context_params", "last_n_tokens_size", "model_params", "n_batch", "n_threads", "n_threads_batch"),
+    *("draft_model", "lora_base", "lora_path", "lora_scale", "numa", "tensor_split"),
     *("set_cache", "set_seed", "spm_infill", "verbose", "logits_to_logprobs", "longest_token_prefix"),
 }
 

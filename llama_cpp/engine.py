@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from .types import ChatMessage, CompletionLogprobs
 
 # (token ids, int32 of shape (n_tokens,); logits, float32 of shape (n_vocab,)) -> logits, or None if changed in place
-LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | None"]
+LogitsProcessor = Callable[["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"], "np.ndarray[Any, Any] | bool | None"]
 
 MAX_TIMEOUT = 1e9  # seconds; what is longer is as good as endless, and still fits llama.cpp's clock
 CONTROL = 1 << 3  # LLAMA_TOKEN_ATTR_CONTROL
@@ -93,7 +93,8 @@ class Request:
         score_from: index of the first prompt token whose log-probability is wanted; None for none of them.
         timeout: seconds from its start until the generation is given up; None for never.
         draft_tokens: tokens to guess before each step.
-        processors: callables (token ids, scores) that may change the scores before a token is chosen.
+        processors: callables (token ids, scores) that may change the scores before a token is chosen, or end the
+            generation there by returning True.
         loras: adapters to compute with, and their scales.
         overflow: what happens to a sequence that is longer than the context: "error", "truncate" or "shift".
         n_keep: tokens at its beginning that stay when others are left out.
@@ -717,12 +718,15 @@ class Engine:
 
         scores = np.empty(self._vocab.n_tokens, dtype=np.float32)
 
-        def process(token_ids: list[int]) -> None:
+        def process(token_ids: list[int]) -> bool:
             ids = np.array(token_ids, dtype=np.intc)
             for processor in processors:
                 changed = processor(ids, scores)
-                if changed is not None and changed is not scores:
+                if changed is True:
+                    return True
+                if not (changed is None or changed is False or changed is scores):
                     scores[:] = changed
+            return False
 
         return {"processor": process, "scores": scores}
 

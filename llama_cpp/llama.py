@@ -103,7 +103,8 @@ class RequestOptions(TypedDict, total=False):
         timeout: seconds from its start until the generation is given up; None for never.
         logits_processor: a callable, or a list of them, that sees (token ids, logits) as NumPy arrays of shapes
             (n_tokens,) and (n_vocab,) before each token is chosen, and changes the logits in place or returns others.
-            It is called from whichever thread takes the engine's steps.
+            True ends the generation there, with finish_reason "stop". It is called from whichever thread takes the
+            engine's steps.
         draft_tokens: speculative decoding: guess as many tokens before each step, and compute them in one batch. The
             guesses are the draft model's, or, if there is none, what followed when the last tokens were said before
             (prompt lookup), which pays where answers repeat parts of the prompt. The answer is the same but for

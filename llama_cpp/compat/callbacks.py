@@ -64,22 +64,17 @@ def as_processors(processors: Any) -> list[LogitsProcessor]:
     return [processors] if callable(processors) else list(processors)
 
 
-def stopping_processor(criteria: StoppingCriteria | Sequence[StoppingCriteria], token_eos: int) -> LogitsProcessor:
-    """Make a logits processor that leaves the end as the only choice as soon as a criterion holds.
+def stopping_processor(criteria: StoppingCriteria | Sequence[StoppingCriteria]) -> Callable[..., bool]:
+    """Make a logits processor that ends the generation as soon as a criterion holds.
 
     Raises:
-        ValidationError: if the criteria can't be called, or the model has no token for the end.
+        ValidationError: if the criteria can't be called.
     """
     several = [criteria] if callable(criteria) else list(criteria)
     if not all(map(callable, several)):
         raise ValidationError(f"stopping_criteria must be a callable or a list of them, got {criteria!r}")
-    if token_eos < 0:
-        raise ValidationError("stopping_criteria need a model with an end-of-sequence token, which this one has not")
 
-    def process(input_ids: npt.NDArray[np.intc], scores: npt.NDArray[np.single]) -> npt.NDArray[np.single]:
-        if any(criterion(input_ids, scores) for criterion in several):
-            scores[:] = float("-inf")
-            scores[token_eos] = 0.0
-        return scores
+    def process(input_ids: npt.NDArray[np.intc], scores: npt.NDArray[np.single]) -> bool:
+        return any(criterion(input_ids, scores) for criterion in several)
 
     return process

@@ -79,7 +79,6 @@ class CompatMixin:
         n_vocab: Callable[[], int]
         n_ctx: Callable[[], int]
         reset: Callable[[], None]
-        token_eos: Callable[[], int]
         get_state: Callable[[], bytes]
         set_state: Callable[[bytes], None]
         create_chat_completion: Callable[..., Any]
@@ -514,7 +513,7 @@ class CompatMixin:
         if criteria is not None and (callable(criteria) or len(criteria)):
             from .callbacks import as_processors, stopping_processor
 
-            stop = stopping_processor(criteria, self.token_eos())
+            stop = stopping_processor(criteria)
             left["logits_processor"] = [*as_processors(left.get("logits_processor")), stop]
         return left
 

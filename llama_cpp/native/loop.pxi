@@ -12,6 +12,7 @@ cdef enum Finish:
     STOP_TOKEN
     STOP_TEXT
     COMPLETE    # a constraint allows nothing more
+    HALTED      # a processor wants nothing more
     MAX_TOKENS
     CONTEXT_FULL
     SCORED      # nothing was to be generated
@@ -19,7 +20,9 @@ cdef enum Finish:
     TIMED_OUT
     FAILED
 
-FINISH_REASONS = (None, "stop", "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error")
+FINISH_REASONS = (
+    None, "stop", "stop", "stop", "stop", "stop", "length", "length", "length", "cancelled", "timeout", "error",
+)
 
 cdef enum:
     MIN_SHARED = 16     # fewer common tokens are computed again rather than copied
@@ -217,7 +220,8 @@ cdef class DecodeLoop:
             share: take the longest prefix that any slot's sequence holds in memory.
             special: write the texts of control tokens too.
             timeout: seconds until the generation is ended; 0 is never.
-            processor: is called with the sequence's tokens before each choice, and may change scores.
+            processor: is called with the sequence's tokens before each choice, and may change scores; True ends the
+                generation before it.
             max_draft: tokens to guess before each step, for a batch to confirm: by the draft model, or from what the
                 sequence has said before.
             loras: (LoraAdapter, scale)s to compute with.
@@ -962,12 +966,13 @@ cdef class DecodeLoop:
         self.end(slot, CANCELLED)
 
     cdef bint process(self, Slot * slot, const float * row) except -1:
-        """Let a slot's Python processor change a copy of its logits; tell whether the slot goes on."""
+        """Let a slot's Python processor change a copy of its logits, or end it; tell whether the slot goes on."""
         memcpy(slot.scores.buf, row, slot.scores.len)
         try:
-            self.processors[slot.index](slot.tokens)
+            if self.processors[slot.index](slot.tokens) is True:
+                self.end(slot, HALTED)
         except BaseException as error:
-            self.fail(slot, error, "a logits processor")
+            self.fail(slot, error, "a logits processor or stopping criterion")
         return slot.phase == RUNNING
 
     cdef cbool find_stop(self, Slot * slot) noexcept nogil:
@@ -1468,7 +1473,7 @@ cdef class DecodeLoop:
             finish_reason: "stop", "length", "cancelled", "timeout" or "error".
             stop_reason: index of the stop string, or id of the token, that ended it; None if neither did.
             stopped_by_text: whether stop_reason is such an index.
-            stop_token: whether a token of stop_tokens did.
+            stop_token: whether a token of stop_tokens did, or a processor that wants nothing more.
             context_full: whether the context's size ended it.
             error: why it failed, "" if it did not.
             cause: what a logits processor raised, None if nothing.
@@ -1490,7 +1495,7 @@ cdef class DecodeLoop:
             "finish_reason": FINISH_REASONS[<int> slot.finish],
             "stop_reason": None if slot.stop_hit < 0 else slot.stop_hit,
             "stopped_by_text": slot.finish == STOP_TEXT,
-            "stop_token": slot.finish == STOP_TOKEN,
+            "stop_token": slot.finish == STOP_TOKEN or slot.finish == HALTED,
             "context_full": slot.finish == CONTEXT_FULL,
             "error": (<bytes> slot.error).decode("utf-8", "replace"),
             "cause": self.failures[index],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,15 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 import llama_cpp
-from llama_cpp import ContextFullError, Llama, LlamaGrammar, LlamaWarning, SamplingParams, ValidationError
+from llama_cpp import (
+    ContextFullError,
+    GenerationError,
+    Llama,
+    LlamaGrammar,
+    LlamaWarning,
+    SamplingParams,
+    ValidationError,
+)
 from llama_cpp.llama_chat_format import (
     ChatFormatterResponse,
     Jinja2ChatFormatter,
@@ -593,6 +602,27 @@ def test_stopping_criteria_end_a_completion(llm: Llama) -> None:
     assert calls == [*range(n_prompt, n_prompt + 4)] * 3
     with pytest.raises(ValidationError, match="stopping_criteria"):
         llm("the people", stopping_criteria=[5])
+    with pytest.raises(GenerationError, match="stopping criterion raised ZeroDivisionError"):
+        llm("the people", stopping_criteria=lambda ids, logits: 1 / 0)
+
+
+def test_stopping_criteria_end_what_may_not_end(llm: Llama) -> None:
+    n_prompt = len(llm.tokenize("the people"))
+    common: dict[str, Any] = {"max_tokens": 20, "temperature": 0, "logits_processor": lambda ids, scores: scores}
+
+    def after_three(ids: Any, logits: Any) -> bool:
+        return len(ids) == n_prompt + 3
+
+    for held in (
+        {"grammar": LlamaGrammar.from_string("root ::= [a-z]+ [0-9]")},
+        {"grammar": LlamaGrammar.from_regex("[a-z]{50}")},
+        {"logit_bias": {llm.token_eos(): -math.inf}},
+    ):
+        free: Any = llm("the people", **{**common, "max_tokens": 3}, **held)
+        response: Any = llm("the people", **common, **held, stopping_criteria=after_three)
+        assert response["choices"][0] == {**free["choices"][0], "finish_reason": "stop"}
+        chunks: list[Any] = list(llm("the people", **common, **held, stopping_criteria=after_three, stream=True))
+        assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == free["choices"][0]["text"]
 
 
 def test_logits_processors_may_be_plain_lists(llm: Llama) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llama_cpp import GenerationError, GenerationResult, Llama, SamplingParams, ValidationError
+from llama_cpp import GenerationError, GenerationResult, Llama, LlamaGrammar, SamplingParams, ValidationError
 
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 Array = np.ndarray[Any, Any]
@@ -72,6 +72,30 @@ def test_log_probabilities_are_those_before_it(llm: Llama) -> None:
     likeliest = plain.logprobs["tokens"][0]
     assert forced.logprobs["top_logprobs"][0][likeliest] == plain.logprobs["token_logprobs"][0]  # type: ignore[index]
     assert forced.logprobs["token_logprobs"][0] < plain.logprobs["token_logprobs"][0]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("n", [0, 3])
+@pytest.mark.parametrize("draft_tokens", [0, 4])
+def test_true_ends_the_generation(llm: Llama, n: int, draft_tokens: int) -> None:
+    prompt = [1, *[5, 6, 7, 8] * 8]
+    whole = llm.generate_result(prompt, 9, GREEDY)
+
+    def after_n(token_ids: Array, scores: Array) -> bool:
+        return len(token_ids) == len(prompt) + n
+
+    result = llm.generate_result(prompt, 9, GREEDY, logits_processor=after_n, draft_tokens=draft_tokens)
+    assert (result.token_ids, result.finish_reason) == (whole.token_ids[:n], "stop")
+    assert llm.generate_result([], 9 - n, GREEDY, reset_kv_cache=False).token_ids == whole.token_ids[n:]
+
+
+def test_true_does_not_complete_what_a_grammar_wants(llm: Llama) -> None:
+    def after_three(token_ids: Array, scores: Array) -> bool:
+        return len(token_ids) == 6
+
+    for pattern, complete in (("[a-z]{50}", False), ("[a-z]*", True)):
+        grammar = LlamaGrammar.from_regex(pattern)
+        result = llm.generate_result([1, 5, 6], 9, GREEDY, grammar=grammar, logits_processor=after_three)
+        assert (len(result.token_ids), result.finish_reason, result.matches_grammar) == (3, "stop", complete)
 
 
 def test_what_it_raises_ends_its_row_alone(llm: Llama) -> None:

@@ -154,6 +154,7 @@ _CHAT_OPTIONS = (
     "continue_final_message",
     "chat_template_kwargs",
     "reasoning_effort",
+    "chat_format",
     "model",
     "sampling",
 )
@@ -1411,7 +1412,8 @@ class Llama(CompatMixin):
                 messages is not computed again.
             **kwargs: `n`, `seed`, `logprobs` (bool) and `top_logprobs`, `stream_options`, `max_completion_tokens`,
                 `parallel_tool_calls`, `documents`, `chat_template_kwargs`, `reasoning_effort`, `model`, `sampling`,
-                fields of SamplingParams such as `temperature`, and of RequestOptions such as `timeout`. With
+                `chat_format`, which takes the place of the constructor's and of a chat handler, fields of
+                SamplingParams such as `temperature`, and of RequestOptions such as `timeout`. With
                 `continue_final_message=True` the answer goes on with the last message, an assistant's, and has only
                 what is new; `add_generation_prompt=False` leaves out what the template begins an answer with.
 
@@ -1519,7 +1521,7 @@ class Llama(CompatMixin):
                 tokens,
                 options.get("max_tokens") if most is None else most,
                 params,
-                self._with_format_stops(options.get("stop")),
+                self._with_format_stops(options.get("stop"), options.get("chat_format")),
                 (first + index) % 0xFFFFFFFF,
                 {**wishes, "grammar": held},
                 call.n_top_logprobs,
@@ -1576,7 +1578,10 @@ class Llama(CompatMixin):
             raise ValidationError("an answer that goes on with the last message has no beginning of its own")
         if continues and (messages[-1]["role"] != "assistant" or "tool_calls" in messages[-1]):
             raise ValidationError("continue_final_message needs a last message of the assistant's, without tool calls")
-        template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else None)
+        form = options.get("chat_format")
+        if form is not None:
+            check_text("chat_format", form)
+        template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else form)
         kwargs = check_template_kwargs(options.get("chat_template_kwargs"))
         if options.get("reasoning_effort") is not None:
             kwargs["reasoning_effort"] = options["reasoning_effort"]

@@ -240,13 +240,12 @@ class LlamaChatCompletionHandlerRegistry:
         if handler is not None or built_in is None:
             assert handler is not None
             return handler
-        template, stop = built_in.template, list(built_in.stop)
 
-        def formatter(*, messages: list[Any], **kwargs: Any) -> ChatFormatterResponse:
-            prompt = ChatTemplate(template).render(messages)
-            return ChatFormatterResponse(prompt, stop)
+        def answer(*, llama: Any, messages: list[Any], **kwargs: Any) -> Any:
+            said = {key: value for key, value in {**HANDLER_DEFAULTS, **kwargs}.items() if value is not None}
+            return llama.create_chat_completion(messages, chat_format=name, **{"max_tokens": None, **said})
 
-        return chat_formatter_to_chat_completion_handler(formatter)
+        return answer
 
 
 def get_chat_completion_handler(name: str) -> LlamaChatCompletionHandler:

@@ -522,9 +522,8 @@ class CompatMixin:
         if self.cache is not None and len(requests) == 1:
             requests[0].reuse = not requests[0].append
 
-    def _named_format(self) -> ChatFormat | None:
-        """Return the built-in format that `chat_format` names, unless the GGUF has a template of that name."""
-        name = self.chat_format
+    def _named_format(self, name: str | None) -> ChatFormat | None:
+        """Return the built-in format of a name, unless the GGUF has a template of that name."""
         if name is None or self._model.chat_template(name) is not None:
             return None
         from .chat_formats import chat_format_of
@@ -537,9 +536,9 @@ class CompatMixin:
         found = chat_format_of(name)
         return None if found is None else found.template
 
-    def _with_format_stops(self, stop: Any) -> Any:
-        """Add the texts that end an answer in the chat format in use."""
-        found = self._named_format()
+    def _with_format_stops(self, stop: Any, chat_format: str | None) -> Any:
+        """Add the texts that end an answer in a chat format, or in the one in use."""
+        found = self._named_format(chat_format or self.chat_format)
         if found is None:
             return stop
         return [*([stop] if isinstance(stop, str) else stop or ()), *found.stop]
@@ -554,13 +553,15 @@ class CompatMixin:
 
     def _answers_otherwise(self, options: Mapping[str, Any]) -> bool:
         """Tell whether a chat completion is a chat handler's, or has OpenAI's older `functions`."""
-        return not {"functions", "function_call"}.isdisjoint(options) or self._handler() is not None
+        if not {"functions", "function_call"}.isdisjoint(options):
+            return True
+        return options.get("chat_format") is None and self._handler() is not None
 
     def _answer_otherwise(self, messages: Any, options: dict[str, Any]) -> Any:
         from .chat_handlers import HANDLER_DEFAULTS, tools_of, with_function_calls
 
         self._require_open()
-        handler = self._handler()
+        handler = self._handler() if options.get("chat_format") is None else None
         if handler is not None:
             said = {name: value for name, value in options.items() if value is not None and name != "reset_kv_cache"}
             return handler(llama=self, messages=messages, **{**HANDLER_DEFAULTS, **said})

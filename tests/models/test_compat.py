@@ -25,6 +25,7 @@ from llama_cpp import (
     SamplingParams,
     ValidationError,
 )
+from llama_cpp.compat.chat_formats import CHAT_FORMATS
 from llama_cpp.llama_chat_format import (
     ChatFormatterResponse,
     Jinja2ChatFormatter,
@@ -811,8 +812,28 @@ def test_a_handler_can_be_made_of_a_formatter(smol: Llama) -> None:
     assert answer["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("name", ["chatml-function-calling", "llama-2", "mistral-instruct", "zephyr"])
+def test_a_handler_of_a_name_answers_as_the_format_does(tiny_path: Path, name: str) -> None:
+    said: dict[str, Any] = {"messages": MESSAGES, "tools": [TOOL], "max_tokens": 40, "temperature": 0}
+    with (
+        load(tiny_path, n_ctx=1024, chat_handler=get_chat_completion_handler(name)) as handled,
+        load(tiny_path, n_ctx=1024, chat_format=name) as named,
+    ):
+        answers: list[Any] = [
+            handled.create_chat_completion(**said, top_p=0.95, min_p=0.05, repeat_penalty=1.0),
+            named.create_chat_completion(**said, top_p=0.95, min_p=0.05, repeat_penalty=1.0),
+        ]
+        assert answers[0]["choices"] == answers[1]["choices"]
+        assert answers[0]["usage"] == answers[1]["usage"]
+        assert handled.input_ids.tolist() == named.input_ids.tolist()
+        named.create_chat_completion(MESSAGES, max_tokens=1, chat_format="openchat")
+        assert "GPT4 Correct Assistant:" in named.detokenize(named.input_ids)
+        with pytest.raises(ValidationError, match="chat_format"):
+            named.create_chat_completion(MESSAGES, chat_format=5)
+
+
 def test_a_handler_of_a_formatter_calls_tools(chatty: Llama) -> None:
-    handler = get_chat_completion_handler("zephyr")
+    handler = Jinja2ChatFormatter(CHAT_FORMATS["zephyr"].template, "</s>", "<s>").to_chat_handler()
     called: Any = handler(llama=chatty, messages=MESSAGES, tools=[TOOL], tool_choice=TOOL, temperature=0, max_tokens=40)
     ChatCompletion.model_validate(called)
     assert called["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "city"

@@ -121,9 +121,9 @@ class CompatMixin:
 
     @property
     def eval_tokens(self) -> deque[int]:
-        """Tokens of the sequence in memory."""
+        """Tokens of the sequence in memory, for which `detokenize` gives bytes."""
         self._require_open()
-        return deque(self._sequence(), maxlen=self.n_ctx())
+        return deque(byte_tokens(self._sequence()), maxlen=self.n_ctx())
 
     def token_nl(self) -> int:
         """Return the id of the token for a line break, -1 if there is none."""

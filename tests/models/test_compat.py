@@ -414,6 +414,7 @@ def test_eval_and_scores_are_what_the_model_says(llm: Llama) -> None:
     assert llm.n_tokens == len(ids)
     assert llm.input_ids.dtype == np.intc
     assert llm.input_ids.tolist() == llm._input_ids.tolist() == list(llm.eval_tokens) == ids
+    assert llm.detokenize(llm.eval_tokens) == b"the people of the world"
     scores = np.asarray(llm.scores)
     assert scores.shape == llm.scores.shape == (len(ids), llm.n_vocab())
     assert np.allclose(llm._scores[-1], scores[-1], atol=1e-3)

@@ -1954,6 +1954,7 @@ class Llama(CompatMixin):
         check_int("layer_last", last, 1, n_layer - 1)
         check_int("layer_first", layer_first, 1, last)
         self._control_vector = None if vector is None else _control_vector(self, vector, scale, layer_first, last)
+        self._evaluated = None
         for engine in list(self._engines):
             self._apply_control_vector(engine)
 

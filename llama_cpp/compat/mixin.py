@@ -60,7 +60,7 @@ class CompatMixin:
 
     chat_handler: Callable[..., Any] | None
     cache: Any
-    _evaluated: list[int]
+    _evaluated: tuple[list[int], Loras] | None
     _last_row: Any
 
     if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class CompatMixin:
         self._options = options
         self.chat_handler = options.chat_handler
         self.cache = None
-        self._evaluated = []
+        self._evaluated = None
         self._last_row = None
 
     # -- tokens --------------------------------------------------------------------------------------------------------
@@ -171,14 +171,14 @@ class CompatMixin:
         if not ids:
             return
         self._last_row = compute(self._require_engine(), ids, self._check_lora(None))
-        self._evaluated = self._sequence()
+        self._evaluated = self._sequence(), self._check_lora(None)
 
     def _last_logits(self) -> npt.NDArray[np.float32]:
         """Return the logits that follow the sequence in memory, computed again if another call came between."""
         ids = self._sequence()
         if not ids:
             raise ValidationError("nothing is in memory that a token could follow; eval() a prompt first")
-        if ids != self._evaluated:
+        if (ids, self._check_lora(None)) != self._evaluated:
             self.n_tokens = len(ids) - 1
             self.eval(ids[-1:])
         row: npt.NDArray[np.float32] = self._last_row
@@ -585,14 +585,23 @@ class CompatMixin:
 
 
 class Scores:
-    """Rows of logits, computed as they are read; NumPy takes it for an array."""
+    """Rows of logits, computed as they are read; NumPy takes it for an array, whose methods it has."""
 
     def __init__(self, llama: CompatMixin) -> None:
+        import numpy as np
+
         self._llama = llama
         self.shape = (len(llama._sequence()), llama.n_vocab())
+        self.dtype = np.dtype(np.float32)
+        self.ndim = 2
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"Scores has no {name!r}")
+        return getattr(self._llama._all_logits(), name)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         rows = self._llama._all_logits()

@@ -429,6 +429,34 @@ def test_eval_and_scores_are_what_the_model_says(llm: Llama) -> None:
     assert llm.sample(temp=0.0) == int(np.argmax(scores[-1]))
 
 
+def test_scores_have_what_arrays_have(llm: Llama) -> None:
+    llm.reset()
+    llm.eval(llm.tokenize(b"the people"))
+    scores, array = llm.scores, np.asarray(llm.scores)
+    assert (scores.dtype, scores.ndim, scores.size) == (array.dtype, array.ndim, array.size)
+    assert np.array_equal(scores.argmax(axis=-1), array.argmax(axis=-1))
+    assert np.array_equal(scores.copy(), array)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = scores.nothing
+
+
+def test_logits_are_those_of_the_adapters_in_use(tiny_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "adapter.gguf"
+    tiny.write_lora(path, tiny_path)
+    with load(tiny_path) as other:
+        other.eval(other.tokenize(b"the people"))
+        plain = other.scores[-1]
+        adapter = other.load_lora(path, 4.0)
+        assert np.allclose(other.scores[-1], np.asarray(other.scores)[-1], atol=1e-3)
+        assert not np.allclose(other.scores[-1], plain, atol=1e-3)
+        other.remove_lora(adapter)
+        assert np.allclose(other.scores[-1], plain, atol=1e-3)
+        other.set_control_vector(np.ones((other.n_layer() - 1, other.n_embd()), dtype=np.float32), 4.0)
+        assert not np.allclose(other.scores[-1], plain, atol=1e-3)
+        other.set_control_vector(None)
+        assert np.allclose(other.scores[-1], plain, atol=1e-3)
+
+
 def test_scores_of_more_tokens_than_a_batch_has_rows_for(tiny_path: Path) -> None:
     with load(tiny_path) as other:
         ids = [5 + index % 90 for index in range(150)]

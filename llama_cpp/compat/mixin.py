@@ -488,6 +488,12 @@ class CompatMixin:
         )
 
     @property
+    def _ctx(self) -> SimpleNamespace:
+        """What programs reach into llama-cpp-python's inner context for, mostly to empty the memory."""
+        names = ("ctx", "kv_cache_clear", "kv_cache_seq_rm", "kv_cache_seq_cp", "kv_cache_seq_keep")
+        return SimpleNamespace(**{name: getattr(self, name) for name in names})
+
+    @property
     def model_params(self) -> SimpleNamespace:
         """The numbers that the model was loaded with, under llama.h's names; a copy."""
         config = self._config

@@ -429,6 +429,13 @@ def test_eval_and_scores_are_what_the_model_says(llm: Llama) -> None:
     assert llm.sample(temp=0.0) == int(np.argmax(scores[-1]))
 
 
+def test_the_memory_can_be_emptied_as_programs_do(llm: Llama) -> None:
+    llm.eval([5, 6, 7])
+    llm._ctx.kv_cache_clear()
+    assert llm.n_tokens == 0
+    assert llm._ctx.ctx is llm.ctx
+
+
 def test_scores_have_what_arrays_have(llm: Llama) -> None:
     llm.reset()
     llm.eval(llm.tokenize(b"the people"))

@@ -253,6 +253,9 @@ def get_chat_completion_handler(name: str) -> LlamaChatCompletionHandler:
     return LlamaChatCompletionHandlerRegistry().get_chat_completion_handler_by_name(name)
 
 
+chatml_function_calling = get_chat_completion_handler("chatml-function-calling")
+
+
 def register_chat_completion_handler(name: str) -> Callable[[_Decorated], _Decorated]:
     """Make a decorator that registers a handler."""
 

@@ -37,7 +37,7 @@ NAMES = {
     "_convert_completion_to_chat_function _grammar_for_response_format chat_formatter_to_chat_completion_handler "
     "get_chat_completion_handler guess_chat_format_from_gguf_metadata hf_autotokenizer_to_chat_completion_handler "
     "hf_autotokenizer_to_chat_formatter hf_tokenizer_config_to_chat_formatter register_chat_completion_handler "
-    "register_chat_format CHATML_CHAT_TEMPLATE CHATML_EOS_TOKEN",
+    "register_chat_format CHATML_CHAT_TEMPLATE CHATML_EOS_TOKEN chatml_function_calling",
     "llama_grammar": "LlamaGrammar JSON_GBNF JSON_ARR_GBNF LIST_GBNF ARITHMETIC_GBNF",
     "llama_speculative": "LlamaDraftModel LlamaPromptLookupDecoding",
     "llama_tokenizer": "BaseLlamaTokenizer LlamaHFTokenizer LlamaTokenizer",

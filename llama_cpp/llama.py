@@ -1529,7 +1529,9 @@ class Llama(CompatMixin):
             )
             request.special = not call.plain
             if form is not None:
-                request.answer = answer_mark(call.syntax) if thinks else "", form
+                # No mark is to come where the answer has begun, or the grammar holds nothing else.
+                begun = call.plain or (call.syntax.continues and not thinks)
+                request.answer = "" if begun else answer_mark(call.syntax, thinks), form
                 request.begun = call.syntax.answered(messages[-1]["content"]) if call.syntax.continues else ""
             request.reuse = not reset_kv_cache
             request.read = None if stream else call.read

@@ -25,6 +25,7 @@ It raises UnsupportedSchemaError for what can't be enforced.
 
 _HOLES = {CALL_ID: "/[a-zA-Z0-9]{9}/", INDEX: "/[0-9]{1,3}/"}
 WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
+_JSON_TOKEN = re.compile(r'"[^"]*"|[{}\[\]:,"]|\s+|[^"{}\[\]:,\s]+')
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
 
@@ -73,6 +74,8 @@ def call_grammar(
     before, before_answer = writer.thinking(syntax)
     turn = writer.calls(head, tools, begun, more=parallel and calls.parallel)
     if answer is not None:
+        if syntax.continues and not syntax.thinks_already:
+            before_answer = ""  # the answer has begun
         turn = f"{turn} | {before_answer} {writer.nested(answer)}"
     return writer.grammar(f"{before if thinks else ''} ({turn})")
 
@@ -90,18 +93,18 @@ def answer_grammar(syntax: Syntax, answer: str, special: Mapping[str, int]) -> s
     return writer.grammar(f"{before} {before_answer} {writer.nested(answer)}")
 
 
-def answer_mark(syntax: Syntax) -> str:
-    """Return the text behind which an answer that follows thinking stands, but for space before it."""
+def answer_mark(syntax: Syntax, thinks: bool) -> str:
+    """Return the text behind which an answer stands, but for space before it; "" if that is where the turn begins."""
     _, end, after = _marks(syntax)
-    return after or end
+    return after or (end if thinks else "")
 
 
 def _marks(syntax: Syntax) -> tuple[str, str, str]:
     """Return what thinking begins with, if the prompt has not begun it, what ends it, and what begins the answer."""
     if syntax.calls is HARMONY_CALLS:
-        return "<|channel|>analysis<|message|>", "<|end|><|start|>assistant", "<|channel|>final<|message|>"
+        return "<|channel|>analysis<|message|>", "<|end|>", "<|channel|>final<|message|>"
     if syntax.harmony:
-        return " to=self<|message|>", "<|eom|><|start|>assistant", " to=user<|message|>"
+        return " to=self<|message|>", "<|eom|>", " to=user<|message|>"
     start = "" if syntax.thinks_already else syntax.think_start
     return start, syntax.think_end.strip(), syntax.content_start.strip()
 
@@ -132,11 +135,14 @@ class _Writer:
     def thinking(self, syntax: Syntax) -> tuple[str, str]:
         """Write any thinking up to its end, and what stands between that and an answer."""
         start, end, after = _marks(syntax)
-        space = "" if syntax.harmony else f"/{WHITESPACE}/"
+        if syntax.harmony:
+            return f"{self.text(start)} {self.text_until(end)} {self.text('<|start|>assistant')}", self.text(after)
+        space = f"/{WHITESPACE}/"
+        before_answer = f"{self.text(after)} {space}" if after else ""
         if not end:
-            return "", ""
+            return "", before_answer
         begin = f"{space} {self.text(start)}" if start else ""
-        return f"{begin} {self.text_until(end)} {space}", f"{self.text(after)} {space}" if after else ""
+        return f"{begin} {self.text_until(end)} {space}", before_answer
 
     def text(self, text: str) -> str:
         """Write a text: its control tokens by id, ids and numbers of calls as what they may be."""
@@ -215,7 +221,9 @@ class _CallWriter(_Writer):
         if calls.kind == "json":
             before, _, after = calls.body.partition(ARGUMENTS)
             before = before.replace(json.dumps(NAME), json.dumps(name, ensure_ascii=False))
-            return f"{self.text(before.removeprefix(begun))} {arguments} {self.text(after)}"
+            # In JSON's own tokens, so that an answer may begin as a call does.
+            parts = _JSON_TOKEN.findall(before.removeprefix(begun))
+            return f"{' '.join(map(self.text, parts))} {arguments} {self.text(after)}"
         if calls is HARMONY_CALLS:
             kinds = (" <|constrain|>json", "<|channel|>commentary json", "<|channel|>commentary <|constrain|>json")
             written = " | ".join(self.text(kind + "<|message|>") for kind in kinds)

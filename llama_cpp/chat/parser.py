@@ -237,11 +237,13 @@ class StreamParser:
                 return True
             if calls.separator.strip():
                 yield from self._take(calls.separator)
+            certain = self._final
             if (yield from self._one_of_calls(calls)) or (yield from self._one_of_calls(calls, calls.section_start)):
                 continue
             rest = "".join(self._text.split())
             parts = (calls.suffix, calls.section_end, calls.section_start + calls.prefix, calls.prefix)
-            if self._final and any("".join(part.split()).startswith(rest) for part in parts):
+            begun = any("".join(part.split()).startswith(rest) for part in parts)
+            if self._final and (begun or (self._cut and not certain)):
                 self._text = ""  # it was cut off
             return True
 

@@ -146,7 +146,7 @@ class Syntax:
 
     def thinks_first(self, template_kwargs: Mapping[str, Any]) -> bool:
         """Tell whether an answer in a form comes after thinking, which the prompt begins or was told to ask for."""
-        if self.harmony or self.thinks_already:
+        if self.thinks_already or (self.harmony and not self.continues):
             return True
         wanted = any(template_kwargs.get(name) is True for name in _THINKING_KWARGS)
         return wanted and bool(self.think_end) and not self.continues

@@ -36,6 +36,7 @@ class ThinkingBudget:
         self._text_of = text_of
         self._n_prompt: int | None = None
         self._closes_at: int | None = None
+        self._is_due = False
 
     def __call__(self, token_ids: Any, logits: Any) -> None:
         """Leave only the next closing token possible, if it is time for that."""
@@ -45,14 +46,16 @@ class ThinkingBudget:
         if n - self._n_prompt < self._n_tokens:
             return
         if self._closes_at is None or n >= self._closes_at + len(self._closing):
-            if not self._thinks(token_ids.tolist()):
+            written = token_ids[self._n_prompt :].tolist()
+            self._is_due = self._is_due or self._thinks(written)
+            # A grammar takes no end in the middle of a character.
+            if not self._is_due or self._text_of(written[-4:]).endswith("\ufffd"):
                 return
-            self._closes_at = n
+            self._closes_at, self._is_due = n, False
         logits[:] = -math.inf
         logits[self._closing[n - self._closes_at]] = 0.0
 
-    def _thinks(self, token_ids: list[int]) -> bool:
-        written = token_ids[self._n_prompt :]
+    def _thinks(self, written: list[int]) -> bool:
         start, end = self._tags
         if len(written) > self._n_tokens and self._closes_at is None:  # a grammar may write the tag in other tokens
             return self._text_of(written[-len(start.encode()) :]).endswith(start.rstrip())

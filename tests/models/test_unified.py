@@ -365,6 +365,19 @@ def test_an_answer_in_a_form_comes_after_thinking(family: str, smollm2_path: Pat
         assert "reasoning_content" not in plain
 
 
+@pytest.mark.parametrize("n", range(8))
+def test_a_budget_ends_thinking_between_characters(n: int, tmp_path: Path) -> None:
+    fox = [bytes([byte]) for byte in "\N{FOX FACE}".encode()]
+    path = tiny.write_chain_model(
+        tmp_path / "model.gguf", [*fox, "?"], n_ctx_train=8192, chat_template=FILES["qwen3-thinking-2507"][2]
+    )
+    with UnifiedLLM(path, family="qwen3-thinking-2507", n_threads=1) as llm:
+        options: dict[str, Any] = {"max_tokens": 3000, "max_thinking_tokens": n, "response_format": FORM}
+        (choice,) = llm.chat([QUESTION], **options)["choices"]  # type: ignore[index]
+        assert json.loads(choice["message"]["content"])["city"] in ("Paris", "Rome")
+        assert "\ufffd" not in choice["message"].get("reasoning_content", "")
+
+
 @pytest.mark.parametrize("in_content", [False, True])
 @pytest.mark.parametrize("variant", ["qwen3-hybrid", "glm-4.6", "gemma-4", "gpt-oss-20b", "ministral-3-reasoning"])
 def test_old_thinking_is_left_out_where_the_card_says_so(variant: str, in_content: bool, tmp_path: Path) -> None:

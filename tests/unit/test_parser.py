@@ -14,7 +14,7 @@ import pytest
 from llama_cpp import ChatTemplate, LlamaGrammar, TemplateError
 from llama_cpp.chat.call_grammar import answer_grammar, answer_mark
 from llama_cpp.chat.calls import check_tools, with_generic_tools
-from llama_cpp.chat.parser import StreamParser, message_of, new_call_id
+from llama_cpp.chat.parser import StreamParser, message_of, new_call_id, parse
 from llama_cpp.chat.reasoning import split_thinking, strip_thinking
 from llama_cpp.chat.template import CHATML
 
@@ -243,6 +243,20 @@ def test_a_call_that_was_cut_off_is_no_content(rest: str) -> None:
     assert simple(template_of(QWEN).parse(text, tools=TOOLS)) == NOOP
 
 
+@pytest.mark.parametrize("before", ["", '<tool_call>\n{"name": "noop", "arguments": {}}\n</tool_call>\n'])
+def test_a_call_whose_head_was_cut_is_no_content(before: str) -> None:
+    syntax = template_of(QWEN).syntax()
+    text = before + '<tool_call>\n{"name": "write_f'
+    whole = parse(syntax, text, tools=TOOLS, cut=True)
+    assert not whole["content"]
+    assert len(whole.get("tool_calls", ())) == bool(before)
+    parser = StreamParser(syntax, TOOLS)
+    deltas = [delta for character in text for delta in parser.feed(character)]
+    assert texts(message_of(deltas + parser.finish(cut=True))) == texts(whole)
+    spoken = "A <tool_call> begins a call, and here"
+    assert parse(syntax, spoken, tools=TOOLS, cut=True)["content"] == spoken
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_no_text_is_too_much_for_the_parser(stem: str) -> None:
     chance = random.Random(stem)
@@ -370,4 +384,4 @@ def test_an_answer_after_thinking_is_held_to_its_form(stem: str) -> None:
         assert grammar.accepts(before + answer), (text, kwargs)
         for wrong in (answer, before, before + "Paris", f"{before}{answer} {answer}", before + '{"city": "Rome"}'):
             assert not grammar.accepts(wrong), (wrong, kwargs)
-        assert answer_mark(syntax) in before
+        assert answer_mark(syntax, True) in before

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 from llguidance import LLMatcher, LLTokenizer
 
-from llama_cpp import ChatTemplate, TemplateError, UnsupportedSchemaError, ValidationError
-from llama_cpp.chat.call_grammar import call_grammar
+from llama_cpp import ChatTemplate, LlamaGrammar, TemplateError, UnsupportedSchemaError, ValidationError
+from llama_cpp.chat.call_grammar import answer_mark, call_grammar
 from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
 from llama_cpp.chat.template import CHATML
 from llama_cpp.chat_completions import compiled_arguments, tool_grammar
@@ -235,6 +235,24 @@ def test_arguments_of_every_form_are_valid(stem: str) -> None:
             start = template.syntax().think_end if template.syntax().thinks_already else ""
             (call,) = template.parse(start + text, tools=[tool])["tool_calls"]
             jsonschema.validate(json.loads(call["function"]["arguments"]), schema), (name, text)
+
+
+@pytest.mark.parametrize("stem", WITH_CALLS)
+def test_an_answer_in_a_form_may_begin_as_a_call_does(stem: str) -> None:
+    for values in ({"name": "Joe"}, {"name": "noop"}, {"city": "Paris"}):
+        answer = LlamaGrammar.from_json_schema({"const": values}).llguidance
+        for syntax in (template_of(stem).syntax(), template_of(stem).syntax().after("")):
+            source = call_grammar(
+                syntax,
+                TOOLS[1:2],
+                parallel=True,
+                triggered=False,
+                special={},
+                compiled=compiled_arguments,
+                answer=answer,
+            )
+            before = "" if syntax.continues else answer_mark(syntax, False)
+            assert LlamaGrammar.from_lark(source).accepts(before + json.dumps(values)), (syntax, before)
 
 
 # Where the grammar writes the same call otherwise than the template: an empty line too many.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
 from . import _core
@@ -24,9 +26,10 @@ Loras = tuple[tuple[_core.LoraAdapter, float], ...]
 class _Job:
     """Texts that somebody waits for."""
 
-    def __init__(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> None:
+    def __init__(self, texts: Sequence[list[int]], normalize: bool, loras: Loras, turn: int) -> None:
         self.texts = texts
         self.key = (normalize, loras)
+        self.turn = turn  # when it came, or was last served
         self.rows: list[Row] = []
         self.future: Future[list[Row]] = Future()
 
@@ -35,7 +38,8 @@ class Embedder:
     """Computes embeddings in a context of its own, a batch at a time, of texts of whoever waits for some.
 
     A thread that calls `embed` computes batches until its texts are done. What is given to `submit` is computed by a
-    thread of the embedder, and by those.
+    thread of the embedder, and by those. The exception of a signal handler may come between any two lines: each leaves
+    a job in a state from which the next batch goes on.
 
     Args:
         model: the model.
@@ -48,8 +52,9 @@ class Embedder:
     def __init__(self, model: _core.Model, config: LlamaConfig) -> None:
         self.context = _core.Context(model, config)
         self._computing = threading.Lock()
-        self._computer: int | None = None  # ident of the thread that holds the lock
-        # Any thread appends; who holds the lock removes, and goes through a copy.
+        self._computer: int | None = None  # ident of the thread that holds the lock, or was interrupted while it did
+        self._turn = 0
+        # Any thread appends and removes, in one step each; who holds the lock goes through a copy.
         self._jobs: deque[_Job] = deque()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -66,12 +71,12 @@ class Embedder:
 
     def embed(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> list[Row]:
         """Return a float32 array for each text: (n_embd,), or (n_tokens, n_embd) without pooling."""
-        if self._computer == threading.get_ident():
+        if self._computer == threading.get_ident() and self._computing.locked():
             raise LlamaError(
                 "this thread is already computing embeddings for the same Llama; a signal or log handler that runs "
                 "meanwhile can't wait for more of them"
             )
-        job = _Job(texts, normalize, loras)
+        job = _Job(texts, normalize, loras, self._turn)
         self._jobs.append(job)
         try:
             while not job.future.done():
@@ -79,17 +84,22 @@ class Embedder:
             return job.future.result()
         finally:
             job.future.cancel()
+            self._forget(job)
             del job  # an error's traceback refers to this frame, which is not to refer to the error
 
     def submit(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> Future[list[Row]]:
         """Queue texts; the future's result is what `embed` would return, and cancelling it drops what is left to do."""
-        job = _Job(texts, normalize, loras)
+        job = _Job(texts, normalize, loras, self._turn)
         self._jobs.append(job)
         with self._thread_lock:
             if self._thread is None:
                 self._thread = start_thread(self, self._wake)
         self._wake.set()
         return job.future
+
+    def _forget(self, job: _Job) -> None:
+        with contextlib.suppress(ValueError):  # somebody else has
+            self._jobs.remove(job)
 
     def work(self) -> None:
         """Compute what is queued."""
@@ -100,20 +110,18 @@ class Embedder:
         """Compute a batch of what is queued, if anything is."""
         with self._computing:
             self._computer = threading.get_ident()
-            try:
-                chosen = self._next_jobs()
-                if chosen:
-                    self._compute(chosen)
-            finally:
-                self._computer = None
+            chosen = self._next_jobs()
+            if chosen:
+                self._compute(chosen)
+            self._computer = None
 
     def _next_jobs(self) -> list[tuple[_Job, int]]:
-        """Choose jobs, and how many more texts of each make a batch: those that are like the oldest one."""
+        """Choose jobs, and how many more texts of each make a batch: those that are like the one whose turn it is."""
         chosen: list[tuple[_Job, int]] = []
         room, n_sequences = self.context.n_ubatch, self.context.n_seq_max
-        for job in list(self._jobs):
-            if job.future.cancelled():
-                self._jobs.remove(job)
+        for job in sorted(self._jobs, key=lambda job: job.turn):  # which takes a copy first
+            if job.future.done():
+                self._forget(job)
                 continue
             if chosen and job.key != chosen[0][0].key:
                 continue
@@ -122,7 +130,7 @@ class Embedder:
                 if n_sequences == 0 or (len(text) > room and (chosen or count)):
                     break
                 room, n_sequences, count = room - len(text), n_sequences - 1, count + 1
-            if count or not job.texts:
+            if count or len(job.rows) == len(job.texts):
                 chosen.append((job, count))
         return chosen
 
@@ -130,20 +138,22 @@ class Embedder:
         """Compute the next texts of some jobs; what is not done then is the turn of others first."""
         texts = [text for job, count in chosen for text in job.texts[len(job.rows) : len(job.rows) + count]]
         try:
-            rows = iter(self._rows(texts, *chosen[0][0].key))
+            rows = self._rows(texts, *chosen[0][0].key)
         except Exception as error:
             for job, _ in chosen:
-                self._jobs.remove(job)
-                if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(error)
+                failure = copy.copy(error)  # of its own, and without a traceback, which would refer to the job
+                failure.__cause__ = error.__cause__
+                with contextlib.suppress(InvalidStateError):  # it was cancelled
+                    job.future.set_exception(failure)
             return
+        self._turn += 1
         for job, count in chosen:
-            job.rows += [next(rows) for _ in range(count)]
-            self._jobs.remove(job)
-            if len(job.rows) < len(job.texts):
-                self._jobs.append(job)
-            elif job.future.set_running_or_notify_cancel():
-                job.future.set_result(job.rows)
+            job.turn = self._turn
+            job.rows += rows[:count]
+            del rows[:count]
+            if len(job.rows) == len(job.texts):
+                with contextlib.suppress(InvalidStateError):
+                    job.future.set_result(job.rows)
 
     def _rows(self, texts: Sequence[list[int]], normalize: bool, loras: Loras) -> list[Row]:
         import numpy as np

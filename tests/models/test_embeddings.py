@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import signal
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 
 import llama_cpp.llama_cpp as lowlevel
-from llama_cpp import Llama, LlamaError, ValidationError
+from llama_cpp import ClosedError, Llama, LlamaError, ValidationError, embedding
 from llama_cpp.config import POOLING_TYPES
 
 MakeTiny = Callable[..., Path]
@@ -224,6 +228,61 @@ def test_awaits_and_threads_take_turns(make_tiny: MakeTiny) -> None:
         thread.join()
         assert ended == ["await", "await", "await", "thread"]
         np.testing.assert_allclose(rows[-1], llm.embed(long[0], as_array=True), rtol=0, atol=5e-3)
+
+
+class _Interruption:
+    """A trace function that raises once, before the n-th line of embedding.py that is run."""
+
+    def __init__(self, n: int) -> None:
+        self.places: set[tuple[str, int]] = set()
+        self.n = n
+
+    def __call__(self, frame: Any, event: str, _: object) -> Any:
+        if frame.f_code.co_filename == embedding.__file__ and event == "line":
+            place = frame.f_code.co_name, frame.f_lineno
+            # Back at a `with`, its block is left: no signal handler gets between that and the release of its lock.
+            if place not in self.places and len(self.places) == self.n:
+                raise KeyboardInterrupt
+            self.places.add(place)
+        return self
+
+
+def test_an_exception_at_any_line_loses_nothing_of_others(make_tiny: MakeTiny) -> None:
+    """As a signal handler may raise one; here a trace function does."""
+    with Llama(make_tiny("bert"), embeddings=True, n_ctx=256, n_threads=1, verbose=False) as llm:
+        embedder, n_interrupted = llm._require_embedder(), 0
+        for n in range(60):
+            other = embedding._Job([[5, 6, 7]], False, (), 0)
+            embedder._jobs.append(other)
+            before = sys.gettrace()
+            sys.settrace(_Interruption(n))
+            try:
+                embedder.embed([[8, 9]], False, ())
+            except KeyboardInterrupt:
+                n_interrupted += 1
+            finally:
+                sys.settrace(before)
+            assert len(embedder.embed([[8, 9]], False, ())) == 1
+            while embedder._jobs:
+                embedder._step()
+            assert len(other.future.result(0)) == 1
+        assert n_interrupted > 30
+
+
+def test_a_failed_embedding_leaves_no_circle(make_tiny: MakeTiny) -> None:
+    llm = Llama(make_tiny("bert"), embeddings=True, n_ctx=256, n_threads=1, verbose=False)
+    embedder = llm._require_embedder()
+    llm.close()
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ClosedError):
+            embedder.embed([[5, 6, 7]], False, ())
+        alive = weakref.ref(embedder)
+        del llm, embedder
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="for POSIX")

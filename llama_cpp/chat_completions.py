@@ -222,10 +222,9 @@ def tool_grammar(
         UnsupportedSchemaError: naming the tool, for a schema that can't be enforced.
     """
     source = None if answer is None else answer.llguidance
-    made = _tool_grammar(
+    return _tool_grammar(
         syntax, json.dumps(tools, ensure_ascii=False), special, required or source is not None, parallel, source, thinks
     )
-    return made if answer is None else dataclasses.replace(made, schema=answer.schema, exact=answer.exact)
 
 
 @functools.lru_cache(64)
@@ -259,21 +258,15 @@ def _tool_grammar(
         thinks=thinks,
         answer=answer,
     )
-    return _grammar_of(source, trigger)
+    made = LlamaGrammar.from_lark(source)
+    return made if trigger is None else dataclasses.replace(made, trigger=trigger)
 
 
+@functools.lru_cache(64)
 def after_thinking(syntax: Syntax, answer: LlamaGrammar, special: tuple[tuple[str, int], ...]) -> LlamaGrammar:
     """Return a grammar of a turn that ends with an answer, of thinking before it."""
     assert answer.llguidance is not None
-    made = _grammar_of(answer_grammar(syntax, answer.llguidance, dict(special)))
-    return dataclasses.replace(made, schema=answer.schema, exact=answer.exact)
-
-
-def _grammar_of(source: str, trigger: str | None = None) -> LlamaGrammar:
-    """Make a grammar that names tokens of a model by their ids, which only that model's vocabulary can check."""
-    from llguidance import LLMatcher
-
-    return LlamaGrammar(llguidance=LLMatcher.grammar_from_lark(source), trigger=trigger)
+    return LlamaGrammar.from_lark(answer_grammar(syntax, answer.llguidance, dict(special)))
 
 
 def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:

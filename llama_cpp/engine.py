@@ -978,9 +978,10 @@ def _matches(request: Request, outcome: dict[str, Any]) -> bool | None:
         mark, grammar = request.answer
         text = text.partition(mark)[2].lstrip() if mark else text
     if outcome["finish_reason"] == "stop" and not outcome["stopped_by_text"] and not outcome["stop_token"]:
+        if grammar.exact:
+            return True
         # What is no answer is a call, which the grammar has held exactly.
-        answers = dataclasses.replace(grammar, exact=True)
-        return grammar.exact or not answers.accepts(text) or grammar.check(text) is None
+        return not dataclasses.replace(grammar, exact=True).accepts(text) or grammar.check(text) is None
     return not grammar.names_tokens and grammar.accepts(text)
 
 

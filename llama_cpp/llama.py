@@ -1511,6 +1511,13 @@ class Llama(CompatMixin):
             held = self._tool_grammar(call.syntax, callable_tools, choice == "required", form, thinks, options)
         elif form is not None:
             held = after_thinking(call.syntax, form, self._control_tokens) if thinks else form
+        answer: tuple[str, LlamaGrammar] | None = None
+        begun = ""
+        if form is not None:
+            # No mark is to come where the answer has begun, or the grammar holds nothing else.
+            is_next = call.plain or (call.syntax.continues and not thinks)
+            answer = "" if is_next else answer_mark(call.syntax, thinks), form
+            begun = call.syntax.answered(messages[-1]["content"]) if call.syntax.continues else ""
         most = options.get("max_completion_tokens")
         params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
         check_seed("seed", options.get("seed"))
@@ -1528,11 +1535,7 @@ class Llama(CompatMixin):
                 stream=stream,
             )
             request.special = not call.plain
-            if form is not None:
-                # No mark is to come where the answer has begun, or the grammar holds nothing else.
-                begun = call.plain or (call.syntax.continues and not thinks)
-                request.answer = "" if begun else answer_mark(call.syntax, thinks), form
-                request.begun = call.syntax.answered(messages[-1]["content"]) if call.syntax.continues else ""
+            request.answer, request.begun = answer, begun
             request.reuse = not reset_kv_cache
             request.read = None if stream else call.read
             requests.append(request)

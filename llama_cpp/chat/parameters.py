@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 Schema = Mapping[str, Any]
@@ -32,7 +32,8 @@ def forms(schema: Any, root: Schema, depth: int = _MAX_DEPTH) -> Iterator[Schema
         return
     for key in ("anyOf", "oneOf"):
         if isinstance(rest.get(key), Sequence):
-            alternatives = [_merged([one, {**rest, key: ...}], but=key) for one in rest[key]]
+            several = rest.pop(key)
+            alternatives = [_merged([one, rest]) for one in several]
             if all(alternatives):
                 for one in alternatives:
                     yield from forms(one, root, depth - 1)
@@ -40,14 +41,17 @@ def forms(schema: Any, root: Schema, depth: int = _MAX_DEPTH) -> Iterator[Schema
             yield schema
             return
     if isinstance(rest.get("allOf"), Sequence):
-        merged = _merged([*rest["allOf"], {**rest, "allOf": ...}], but="allOf")
+        several = rest.pop("allOf")
+        merged = _merged([*several, rest])
         yield from forms(merged, root, depth - 1) if merged else [schema]
         return
     if "const" in rest:
         rest["enum"] = [rest.pop("const")]
     if "enum" in rest:
         for texts in (True, False):
-            values = [value for value in rest["enum"] if isinstance(value, str) == texts and _fits(value, rest)]
+            values = [value for value in rest["enum"] if isinstance(value, str) == texts]
+            if "type" in rest:
+                values = [value for value in values if is_of(value, rest["type"])]
             if values:
                 yield {"enum": values}
         return
@@ -75,6 +79,14 @@ def kind_of(value: Any) -> str:
     return kinds.get(type(value), "object")
 
 
+def is_of(value: Any, kinds: str | Collection[str]) -> bool:
+    """Tell whether a value is of one of some JSON types: 5 is a number, too, and 5.0 an integer."""
+    kind, kinds = kind_of(value), [kinds] if isinstance(kinds, str) else kinds
+    if kind == "integer":
+        return "integer" in kinds or "number" in kinds
+    return kind in kinds or (kind == "number" and "integer" in kinds and bool(value.is_integer()))
+
+
 def _definition(reference: str, root: Schema) -> Any:
     found: Any = root
     for part in reference.removeprefix("#/").split("/"):
@@ -82,24 +94,14 @@ def _definition(reference: str, root: Schema) -> Any:
     return found
 
 
-def _merged(schemas: Sequence[Any], but: str = "") -> dict[str, Any]:
+def _merged(schemas: Sequence[Any]) -> dict[str, Any]:
     """Return a schema that says what several do; empty if that needs more than putting them together."""
     merged: dict[str, Any] = {}
     for schema in schemas:
         if not isinstance(schema, Mapping):
             return {}
-        said = {key: value for key, value in schema.items() if key not in _NOTES and not (key == but and value is ...)}
+        said = {key: value for key, value in schema.items() if key not in _NOTES}
         if any(merged[key] != said[key] for key in merged.keys() & said.keys()):
             return {}
         merged |= said
     return merged
-
-
-def _fits(value: Any, schema: Schema) -> bool:
-    """Tell whether a value of an enum is of the type that stands beside it."""
-    kinds = schema.get("type")
-    if kinds is None:
-        return True
-    kind = kind_of(value)
-    wanted = [kinds] if isinstance(kinds, str) else kinds
-    return kind in wanted or (kind == "integer" and "number" in wanted)

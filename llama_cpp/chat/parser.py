@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .literals import LiteralReader, read_value
-from .parameters import kind_of, kinds_of
+from .parameters import is_of, kinds_of
 from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax, Syntax
 
 Delta = dict[str, Any]
@@ -694,9 +694,6 @@ def _value(text: str, kinds: frozenset[str]) -> Any:
         value = read_value(text)
     except (ValueError, RecursionError):
         return text
-    kind = kind_of(value)
-    number = "integer" if isinstance(value, float) and value.is_integer() else "number"
-    fits = kind in kinds or (kind in ("integer", "number") and bool(kinds & {"number", number}))
-    if kind == "string" or ("string" in kinds and not fits):
+    if isinstance(value, str) or ("string" in kinds and not is_of(value, kinds)):
         return text
     return value

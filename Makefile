@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROMPT ?= The sky is blue because
-NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml
+NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml $(wildcard vendor/patches/*.patch)
 
 .PHONY: demo test test-clients test-wheels check docs bench bindings build clean
 

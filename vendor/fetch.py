@@ -1,11 +1,13 @@
-"""Put the llama.cpp sources that pin.toml names into vendor/llama.cpp.
+"""Put the llama.cpp sources that pin.toml names into vendor/llama.cpp, with the patches of vendor/patches.
 
-They come out of a source distribution, downloaded with pip: the index, proxy and cache are the ones that the user's pip
-is configured for, and pip checks the sha256.
+The sources come out of a source distribution, downloaded with pip: the index, proxy and cache are the ones that the
+user's pip is configured for, and pip checks the sha256. git applies the patches in the order of their names.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -16,27 +18,41 @@ from pathlib import Path, PurePosixPath
 
 VENDOR = Path(__file__).absolute().parent
 SOURCES = VENDOR / "llama.cpp"
+PATCHES = VENDOR / "patches"
 STAMP = SOURCES / ".pinned-sha256"
 
 
 def ensure_sources() -> None:
-    """Make vendor/llama.cpp hold the pinned sources; return at once if it does.
+    """Make vendor/llama.cpp hold the pinned sources with our patches; return at once if it does.
 
     Raises:
-        SystemExit: with one message, if the sources cannot be had. What vendor/llama.cpp held before stays there.
+        SystemExit: with one message, if the sources cannot be had or a patch does not apply. What vendor/llama.cpp held
+            before stays there.
     """
     pin = dict(re.findall(r'^(\w+) = "(.*)"$', (VENDOR / "pin.toml").read_text(encoding="utf-8"), re.MULTILINE))
-    if STAMP.is_file() and STAMP.read_text(encoding="ascii") == pin["sha256"]:
+    patches = sorted(PATCHES.glob("*.patch"))
+    stamp = _stamp(pin, patches)
+    if STAMP.is_file() and STAMP.read_text(encoding="ascii") == stamp:
         return
     # Beside the destination, so that the last step is a rename: nobody ever sees half of the sources.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=VENDOR) as name:
         scratch = Path(name)
         unpacked = scratch / SOURCES.name
         _unpack(_download(pin, scratch), pin["sub_folder"], unpacked)
-        (unpacked / STAMP.name).write_text(pin["sha256"], encoding="ascii")
+        for patch in patches:
+            _apply(patch, unpacked)
+        (unpacked / STAMP.name).write_text(stamp, encoding="ascii")
         if SOURCES.exists():
             SOURCES.rename(scratch / "replaced")
         unpacked.rename(SOURCES)
+
+
+def _stamp(pin: dict[str, str], patches: list[Path]) -> str:
+    """Return the sha256 of everything that the sources are made from: the archive's hash and the patches."""
+    digest = hashlib.sha256(f"{pin['sha256']} {pin['sub_folder']}".encode())
+    for patch in patches:
+        digest.update(f"\n{patch.name}\n".encode() + patch.read_bytes())
+    return digest.hexdigest()
 
 
 def _download(pin: dict[str, str], folder: Path) -> Path:
@@ -79,6 +95,25 @@ def _unpack(sdist: Path, folder: str, target: Path) -> None:
             assert content is not None  # a regular file has content
             with content, destination.open("wb") as output:
                 shutil.copyfileobj(content, output)
+
+
+def _apply(patch: Path, sources: Path) -> None:
+    """Apply one patch to the sources; all of it, or none."""
+    git = shutil.which("git")
+    if git is None:
+        raise SystemExit("vendor/fetch.py: git, which applies vendor/patches, is missing: install git")
+    # Without the ceiling git would take vendor/ for a part of our repository, and skip files that it ignores.
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(sources.parent)}
+    command = [git, "apply", "--whitespace=nowarn", str(patch)]
+    run = subprocess.run(
+        command, cwd=sources, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if run.returncode != 0:
+        print(run.stdout, file=sys.stderr)
+        raise SystemExit(
+            f"vendor/fetch.py: {patch.name} does not apply to the pinned sources: make it anew, or remove it if these"
+            " sources do not need it"
+        )
 
 
 if __name__ == "__main__":

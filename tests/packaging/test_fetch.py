@@ -57,6 +57,13 @@ class Vendor:
         pin = {"package": "carrier", "version": "1.0", "sub_folder": "deep/llama.cpp", "commit": "1", "sha256": sha256}
         (self.folder / "pin.toml").write_text("".join(f'{key} = "{value}"\n' for key, value in pin.items()))
 
+    def patch(self, name: str, old: str, new: str, file: str = "a") -> None:
+        """Write a patch that turns the one line `old` of a file into `new`."""
+        patches = self.folder / "patches"
+        patches.mkdir(exist_ok=True)
+        lines = ["What: a test.", "", f"--- a/{file}", f"+++ b/{file}", "@@ -1 +1 @@", f"-{old}", f"+{new}", ""]
+        (patches / name).write_text("\n".join(lines))
+
     def fetch(self) -> subprocess.CompletedProcess[str]:
         variables = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.index)}
         command = [sys.executable, str(self.folder / "fetch.py")]
@@ -122,3 +129,48 @@ def test_a_name_that_leaves_the_folder_is_refused(vendor: Vendor) -> None:
     vendor.pin(vendor.publish({"deep/llama.cpp/../../b": "evil"}))
     assert vendor.fetch().returncode == 1  # by fetch.py, unless this version of pip refuses the archive first
     assert sorted(path.name for path in vendor.folder.iterdir()) == ["fetch.py", "pin.toml"]
+
+
+def test_patches_are_applied_in_the_order_of_their_names(vendor: Vendor) -> None:
+    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n", "deep/llama.cpp/b": "1\n"}))
+    vendor.patch("0002-second.patch", "2", "3")
+    vendor.patch("0001-first.patch", "1", "2")
+    assert vendor.fetch().returncode == 0
+    assert (vendor.sources / "a").read_text() == "3\n"
+    assert (vendor.sources / "b").read_text() == "1\n"
+
+
+def test_patches_are_applied_where_git_ignores_the_sources(vendor: Vendor) -> None:
+    subprocess.run(["git", "init", "--quiet", str(vendor.folder.parent)], check=True)
+    (vendor.folder.parent / ".gitignore").write_text("/vendor/llama.cpp\n/vendor/.fetch-*\n")
+    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n"}))
+    vendor.patch("0001-first.patch", "1", "2")
+    assert vendor.fetch().returncode == 0
+    assert (vendor.sources / "a").read_text() == "2\n"
+
+
+@pytest.mark.parametrize("change", ["content", "new patch", "removed patch"])
+def test_a_changed_patch_makes_a_new_tree(vendor: Vendor, change: str) -> None:
+    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n"}))
+    vendor.patch("0001-first.patch", "1", "2")
+    assert vendor.fetch().returncode == 0
+    if change == "content":
+        vendor.patch("0001-first.patch", "1", "other")
+    elif change == "new patch":
+        vendor.patch("0002-second.patch", "2", "other")
+    else:
+        (vendor.folder / "patches" / "0001-first.patch").unlink()
+    assert vendor.fetch().returncode == 0
+    assert (vendor.sources / "a").read_text() == ("1\n" if change == "removed patch" else "other\n")
+
+
+def test_a_patch_that_does_not_apply_is_named_and_the_sources_stay(vendor: Vendor) -> None:
+    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n"}))
+    vendor.patch("0001-first.patch", "1", "2")
+    assert vendor.fetch().returncode == 0
+    vendor.patch("0002-second.patch", "1", "3")
+    refused = vendor.fetch()
+    assert refused.returncode == 1
+    assert "0002-second.patch does not apply to the pinned sources" in refused.stderr.splitlines()[-1]
+    assert "Traceback" not in refused.stderr
+    assert (vendor.sources / "a").read_text() == "2\n"

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..errors import UnsupportedSchemaError, ValidationError
 from .parameters import forms, kinds_of
-from .syntax import ARGUMENTS, CALL_ID, HARMONY_CALLS, INDEX, KEY, NAME, CallSyntax, Syntax
+from .probe import ARGUMENTS, CALL_ID, INDEX, KEY, NAME
+from .syntax import HARMONY_CALLS, CallSyntax, Syntax
 
 logger = logging.getLogger("llama_cpp")
 

@@ -107,6 +107,12 @@ def _check_call(name: str, call: Any) -> dict[str, Any]:
     return {**call, "type": "function", "function": {**function, "arguments": arguments}}
 
 
+def as_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message with its text as a list of parts."""
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}] if content else content}
+
+
 def render(
     template: ChatTemplate, messages: Sequence[Mapping[str, Any]], special: Collection[str], **arguments: Any
 ) -> list[str]:

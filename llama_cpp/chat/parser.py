@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from .literals import LiteralReader, read_value
 from .parameters import is_of, kinds_of
-from .syntax import CALL_ID, GENERIC_CALLS, HARMONY_CALLS, INDEX, KEY, CallSyntax, Syntax
+from .probe import CALL_ID, INDEX, KEY
+from .syntax import GENERIC_CALLS, HARMONY_CALLS, CallSyntax, Syntax
 
 Delta = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]

@@ -1,26 +1,33 @@
-"""Syntax: how a model writes reasoning, content and tool calls, found out from its template.
-
-Probe messages with unmistakable words in them are rendered, and what the template puts around the words is the syntax.
-"""
+"""Syntax: how a model writes reasoning, content and tool calls, found out from its template by probing."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import TemplateError
+from .probe import (
+    ARGUMENTS,
+    CALL_ID,
+    CONTENT,
+    INDEX,
+    KEY,
+    NAME,
+    NUMBER,
+    OTHER_KEY,
+    THOUGHT,
+    VALUE,
+    Probe,
+    common_head,
+    common_tail,
+    first_tag,
+    probe_call,
+)
 
 if TYPE_CHECKING:
     from .template import ChatTemplate
-
-CONTENT, THOUGHT, NAME, KEY, VALUE = "Qcontentq", "Qthoughtq", "qnameq", "qkeyq", "qvalueq"
-OTHER_KEY, NUMBER = "qotherkeyq", 8150317
-ARGUMENTS = "qargumentsq"  # stands for the arguments in CallSyntax.body
-CALL_ID = "qcallid1x"  # Mistral's templates want nine letters and digits
-INDEX = "qindexq"  # stands for the number of a call, where templates count them
 
 # Reasoning that templates leave out of earlier turns, and mention nevertheless.
 _KNOWN_TAGS = (
@@ -31,23 +38,6 @@ _KNOWN_TAGS = (
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|channel>thought", "<channel|>"),
 )
-
-_TOOL = {
-    "type": "function",
-    "function": {
-        "name": NAME,
-        "description": "a tool",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                KEY: {"type": "string", "description": "a text"},
-                OTHER_KEY: {"type": "integer", "description": "a number"},
-            },
-            "required": [KEY],
-        },
-    },
-}
-_USER = {"role": "user", "content": "Hello"}
 
 
 @dataclass(frozen=True)
@@ -230,7 +220,7 @@ def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
         template: the template.
         **template_kwargs: what requests pass to it, such as `enable_thinking`.
     """
-    probe = _Probe(template, template_kwargs)
+    probe = Probe(template, template_kwargs)
     if "<|message|>" in template.source and "<|start|>" in template.source:
         return _harmony(probe)
     before, after = probe.around(CONTENT, {"content": CONTENT}) or ("", "")
@@ -255,7 +245,7 @@ def derive(template: ChatTemplate, **template_kwargs: Any) -> Syntax:
     )
 
 
-def _harmony(probe: _Probe) -> Syntax:
+def _harmony(probe: Probe) -> Syntax:
     end = tuple(dict.fromkeys(re.findall(r"<\|(?:end|return|call|eom|eot)\|>", probe.source)))
     if "<|channel|>" in probe.source:
         return Syntax(harmony=True, end=end, calls=HARMONY_CALLS)
@@ -266,75 +256,13 @@ def _harmony(probe: _Probe) -> Syntax:
     return Syntax(harmony=True, end=end, calls=calls, string_arguments=found[1])
 
 
-class _Probe:
-    """Renders the turns of an assistant.
-
-    Attributes:
-        prompt: what stands before such a turn.
-        call_end: what ends a turn of calls, where that is not what ends content.
-        last_tag: the last tag of the prompt, as far as that was the beginning of the last turn too.
-        role_tag: the same for a turn of content alone.
-    """
-
-    def __init__(self, template: ChatTemplate, kwargs: Mapping[str, Any]) -> None:
-        self._template = template
-        self._kwargs = kwargs
-        self.source = template.source
-        self.prompt = self._render([_USER], True) or ""
-        self.call_end = ""
-        self.last_tag = self.role_tag = ""
-
-    def _render(self, messages: list[dict[str, Any]], generate: bool, tools: Sequence[Any] | None = None) -> str | None:
-        try:
-            return self._template.render(messages, tools=tools, add_generation_prompt=generate, **self._kwargs)
-        except TemplateError:
-            return None
-
-    def turn(self, message: Mapping[str, Any]) -> str | None:
-        """Return what an assistant's message is written as, after the generation prompt."""
-        messages = [_USER, {"role": "assistant", **message}]
-        for tools in ([_TOOL],) if "tool_calls" in message else (None, [_TOOL]):
-            full = self._render(messages, False, tools)
-            if full is not None:
-                prompt = self._render([_USER], True, tools) or self.prompt
-                # A prompt that opens, or closes, the reasoning for the model is not what is written of earlier turns.
-                shared = prompt if full.startswith(prompt) else _common_head(full, prompt)
-                self.last_tag = _last_tag(shared)
-                return full[len(shared) :].removeprefix(_last_tag(prompt))
-        return None
-
-    def around(self, word: str, message: Mapping[str, Any]) -> tuple[str, str] | None:
-        """Return what stands before and behind a word in a turn."""
-        turn = self.turn(message)
-        if turn is None or word not in turn:
-            return None
-        before, _, after = turn.partition(word)
-        return before, after
-
-    def next_turn(self) -> str:
-        """Return how a user's turn begins, which ends an assistant's where nothing else does."""
-        full = self._render([_USER, {"role": "assistant", "content": CONTENT}, {**_USER, "content": VALUE}], False)
-        between = (full or "").rpartition(CONTENT)[2].partition(VALUE)[0]
-        return _first_tag(between)
-
-    def opens_thinking(self, start: str, stop: str) -> bool:
-        """Tell whether the generation prompt leaves reasoning open."""
-        if start:
-            return self.prompt.rstrip().endswith(start)
-        return not self.prompt.rstrip().endswith(stop)  # some say it in words
-
-    def told(self) -> str:
-        """Return what the template tells the model when there are tools."""
-        return self._render([_USER], True, [_TOOL]) or ""
-
-
-def _content_end(probe: _Probe, after: str) -> str:
+def _content_end(probe: Probe, after: str) -> str:
     """Return what is behind content both when it is the last of the turn and when calls follow."""
     for as_text in (False, True):
-        _, between = probe.around(CONTENT, {"content": CONTENT, "tool_calls": [_call(as_text)]}) or ("", "")
+        _, between = probe.around(CONTENT, {"content": CONTENT, "tool_calls": [probe_call(as_text)]}) or ("", "")
         if NAME in between or CALL_ID in between:
             between = between.partition(NAME)[0]
-            common = _common_head(after, between)
+            common = common_head(after, between)
             return between if between.strip() == ">>>" else common if common.strip() else ""  # functionary's
     return ""
 
@@ -342,7 +270,7 @@ def _content_end(probe: _Probe, after: str) -> str:
 def _turn_end(after: str, content_end: str) -> str:
     """Return the first tag that ends a turn, or all of the end where that one ends content too."""
     end = after.removeprefix(content_end).strip()
-    first = _first_tag(end)
+    first = first_tag(end)
     return end if first in content_end else first
 
 
@@ -353,20 +281,10 @@ def _behind(calls: CallSyntax, content_end: str) -> CallSyntax:
     return replace(calls, prefix=calls.prefix.removeprefix(content_end).lstrip("\n"))
 
 
-def _first_tag(text: str) -> str:
-    found = re.match(r"\s*(<[^<>]+>|\[[^\[\]]+\]|\S+)", text)
-    return found[1] if found else ""
-
-
-def _last_tag(text: str) -> str:
-    found = re.search(r"(<[^<>]+>|\[[^\[\]]+\])\s*\Z", text)
-    return found[1] if found else ""
-
-
 # -- reasoning ---------------------------------------------------------------------------------------------------------
 
 
-def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
+def _thinking(probe: Probe, before: str) -> tuple[str, str, str]:
     """Return the tags of reasoning, and the text that stands before content besides them."""
     plain = before.strip()
     for key in ("reasoning_content", "thinking", "reasoning"):
@@ -391,23 +309,17 @@ def _thinking(probe: _Probe, before: str) -> tuple[str, str, str]:
 # -- tool calls --------------------------------------------------------------------------------------------------------
 
 
-def _call(as_text: bool, more: bool = False) -> dict[str, Any]:
-    arguments = {KEY: VALUE, **({OTHER_KEY: NUMBER} if more else {})}
-    function = {"name": NAME, "arguments": json.dumps(arguments) if as_text else arguments}
-    return {"id": CALL_ID, "type": "function", "function": function}
-
-
-def _calls(probe: _Probe, after: str, end: str, think_end: str) -> tuple[CallSyntax, bool] | None:
+def _calls(probe: Probe, after: str, end: str, think_end: str) -> tuple[CallSyntax, bool] | None:
     """Return how calls are written, and whether the template wants their arguments as text."""
     for as_text in (False, True):
         for content in ("", None):
-            message = {"content": content, "tool_calls": [_call(as_text)]}
+            message = {"content": content, "tool_calls": [probe_call(as_text)]}
             one = probe.turn(message)
             if one is None or VALUE not in one:
                 continue
             found = next((body for find in _BODIES if (body := find(probe, one)) is not None), None)
             if found is not None:
-                two = probe.turn({**message, "tool_calls": [_call(as_text), _call(as_text)]})
+                two = probe.turn({**message, "tool_calls": [probe_call(as_text), probe_call(as_text)]})
                 calls, rest = _around(found, one, two, think_end)
                 section_end, probe.call_end = _without_end(rest, after, end)
                 if calls.parallel:
@@ -427,9 +339,9 @@ def _around(found: _Body, one: str, two: str | None, think_end: str) -> tuple[Ca
     between = _between(two or "", body)
     if not between:
         return replace(calls, prefix=start, parallel=False), end
-    suffix = _common_head(between, end)
+    suffix = common_head(between, end)
     rest = _counted(between[len(suffix) :])
-    prefix = _common_tail(rest, start)
+    prefix = common_tail(rest, start)
     separator = rest.removesuffix(prefix)
     section_start = start.removesuffix(prefix)
     calls = replace(calls, section_start=section_start, prefix=prefix, suffix=suffix, separator=separator)
@@ -449,9 +361,9 @@ def _without_end(rest: str, after: str, end: str) -> tuple[str, str]:
         return rest[: len(rest) - len(rest.lstrip())] + rest.split()[0], ""
     if end and end in rest:
         return rest.partition(end)[0].rstrip(), ""
-    common = _common_tail(rest.rstrip(), after.rstrip())
+    common = common_tail(rest.rstrip(), after.rstrip())
     if common:
-        return rest.rstrip().removesuffix(common).rstrip(), _first_tag(common)
+        return rest.rstrip().removesuffix(common).rstrip(), first_tag(common)
     tags = re.findall(r"<[^<>]+>", rest)
     if tags and (after.strip() or len(tags) > 1) and not tags[-1].startswith("</"):
         return rest.rpartition(tags[-1])[0].rstrip(), tags[-1]
@@ -474,7 +386,7 @@ def _objects(turn: str) -> Iterator[tuple[int, int, Any]]:
         yield brace.start(), end, value
 
 
-def _json_body(probe: _Probe, turn: str) -> _Body | None:
+def _json_body(probe: Probe, turn: str) -> _Body | None:
     arguments = ({KEY: VALUE}, json.dumps({KEY: VALUE}))
     for begin, end, value in _objects(turn):
         body = turn[begin:end]
@@ -497,7 +409,7 @@ def _json_body(probe: _Probe, turn: str) -> _Body | None:
     return None
 
 
-def _named_body(probe: _Probe, turn: str) -> _Body | None:
+def _named_body(probe: Probe, turn: str) -> _Body | None:
     for begin, end, value in _objects(turn):
         head = turn[:begin]
         word = NAME if NAME in head else CALL_ID if CALL_ID in head else ""
@@ -511,7 +423,7 @@ def _named_body(probe: _Probe, turn: str) -> _Body | None:
     return None
 
 
-def _python_body(probe: _Probe, turn: str) -> _Body | None:
+def _python_body(probe: Probe, turn: str) -> _Body | None:
     for quote in ('"', "'"):
         body = f"{NAME}({KEY}={quote}{VALUE}{quote})"
         if body in turn:
@@ -519,14 +431,14 @@ def _python_body(probe: _Probe, turn: str) -> _Body | None:
     return None
 
 
-def _bare_body(probe: _Probe, turn: str) -> _Body | None:
+def _bare_body(probe: Probe, turn: str) -> _Body | None:
     found = re.search(rf"{NAME}\{{{KEY}:(\S+?){VALUE}\1\}}", turn)
     return None if found is None else (found[0], CallSyntax("bare", quote=found[1]))
 
 
-def _parameter_body(probe: _Probe, turn: str) -> _Body | None:
+def _parameter_body(probe: Probe, turn: str) -> _Body | None:
     """Find out what stands around the arguments of a call that has two of them."""
-    both = probe.turn({"content": "", "tool_calls": [_call(False, more=True)]})
+    both = probe.turn({"content": "", "tool_calls": [probe_call(False, more=True)]})
     if both is None or not re.search(rf"{NAME}.*{KEY}.*{VALUE}.*{OTHER_KEY}.*{NUMBER}", both, re.DOTALL):
         return None
     head, _, rest = both[both.index(NAME) + len(NAME) :].partition(KEY)
@@ -538,8 +450,8 @@ def _parameter_body(probe: _Probe, turn: str) -> _Body | None:
     between, _, rest = rest.partition(OTHER_KEY)
     number_key_suffix, _, tail = rest.partition(str(NUMBER))
     tail = tail.replace(OTHER_KEY, KEY)
-    value_suffix = _common_head(between, tail)
-    key_prefix = _common_tail(between[len(value_suffix) :], head)
+    value_suffix = common_head(between, tail)
+    key_prefix = common_tail(between[len(value_suffix) :], head)
     found = CallSyntax(
         "parameters",
         after_name=_counted(head.removesuffix(key_prefix)),
@@ -554,23 +466,3 @@ def _parameter_body(probe: _Probe, turn: str) -> _Body | None:
 
 
 _BODIES = (_json_body, _named_body, _python_body, _bare_body, _parameter_body)
-
-
-def _common_head(one: str, other: str) -> str:
-    """Return what two texts begin with, without cutting a tag in two."""
-    n = next((index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    head = one[:n]
-    begin = head.rfind("<")
-    return head[:begin] if begin >= 0 and ">" not in head[begin:] else head
-
-
-def _common_tail(one: str, other: str) -> str:
-    """Return what two texts end with, without cutting a tag in two."""
-    pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
-    n = next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
-    tail = one[len(one) - n :]
-    before = one[: len(one) - n]
-    begin = before.rfind("<")
-    if begin >= 0 and ">" not in before[begin:] and ">" in tail:
-        return tail.partition(">")[2]
-    return tail

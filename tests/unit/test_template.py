@@ -14,6 +14,7 @@ from llama_cpp.errors import ValidationError
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string", "description": "c"}}, "required": ["city"]}
+CHANGING = ["Kimi-K2-Instruct", "Kimi-K2-Thinking"]
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "Do <b> & 'é'", "parameters": PARAMETERS}}]
 USER = {"role": "user", "content": "Hi"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -78,7 +79,10 @@ def test_rendering_is_transformers(path: Path) -> None:
                     checked, tools=tools, add_generation_prompt=prompt
                 )
             )
-            assert ours == theirs, (name, prompt)
+            if path.stem in CHANGING and theirs is None:
+                assert ours is not None, (name, prompt)  # transformers refuses what these do to their own lists
+            else:
+                assert ours == theirs, (name, prompt)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -99,6 +103,10 @@ def test_final_messages_are_continued_as_transformers_does(content: Any) -> None
 
 
 DOUBLED = "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = EXPRESSION %}{% endfor %}"
+GROWING = (  # a list whose text grows by that of 1,000 characters each time, wherever it is held
+    "{% set x = [] %}{% set n = namespace(y=x) %}HOLD"
+    "{% for i in range(9999) %}{% set _ = x.append('y' * 1000) %}{% endfor %}{{ n.y }}"
+)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +184,28 @@ DOUBLED = "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = 
         "{{ '' | attr('__class__') }}",
         "{{ dict.update(messages[0], a=1) }}",
         "{{ messages.append(1) }}",
+        "{{ messages[0].update(a=1) }}",
+        "{{ (messages | default([])).append(1) }}",
+        "{{ (messages | list)[0].pop('role') }}",
+        "{{ [messages][0].clear() }}",
+        "{% set x = [] %}{% set _ = x.append(x) %}",
+        "{% set x = [] %}{% set y = {'a': [x]} %}{% set _ = x.append(y) %}",
+        "{% set x = [1] %}{% for i in x %}{% set _ = x.append(i) %}{% endfor %}",
+        "{% set x = [1] %}{% for i in range(99) %}{% set _ = x.extend(x) %}{% endfor %}",
+        "{% set x = [1] %}{% for i in range(30) %}{% set _ = x.extend(x | map('string')) %}{% endfor %}",
+        GROWING.replace("HOLD", "{% for i in range(12) %}{% set n.y = [n.y, n.y] %}{% endfor %}"),
+        GROWING.replace("HOLD", "{% for i in range(12) %}{% set n.y = {'a': n.y, 'b': (n.y,)} %}{% endfor %}"),
+        GROWING.replace("HOLD", "{% set n.y = [] %}{% for i in range(9999) %}{% set _ = n.y.append(x) %}{% endfor %}"),
+        GROWING.replace("HOLD", "{% set n.y = [x] * 9999 %}"),
+        GROWING.replace("HOLD", "{% set n.y = [[x]] * 9999 %}"),
+        GROWING.replace("HOLD", "{% set n.y = dict(a=[x, x]) %}"),
+        GROWING.replace("HOLD", "{% set f = x.append %}{% set n.y = [x] * 9999 %}").replace("x.append(", "f("),
+        "{% set x = [] %}{% macro f() %}{% set _ = varargs[0].append('y' * 9999999) %}{{ varargs }}{% endmacro %}"
+        "{{ f(x, x, x) }}",
+        "{% set x = [] %}{% for i in range(99999) %}{% for i in range(99999) %}{% set _ = x.insert(0, 1) %}"
+        "{% endfor %}{% endfor %}",
+        "{% set d = {} %}{% for i in range(99999) %}{% for j in range(99999) %}{% set _ = d.update({j: j}) %}"
+        "{% endfor %}{% endfor %}",
         "{{ raise_exception('no') }}",
         "{{ messages[7].content }}",
         "{{ 1 / 0 }}",
@@ -200,6 +230,24 @@ def test_what_does_not_end_well_ends_soon(source: str) -> None:
         ("{% for a in 'ab' %}{{ loop.index }}/{{ loop.length }}{{ loop.nextitem }}{% endfor %}", "1/2b2/2"),
         ("{% set a, b = 1, [2, 3] %}{{ a ~ b }}{{ (1, 2)[1] }}{{ {'x': [1]}.x }}", "1[2, 3]2[1]"),
         ("{% macro f(obj, function) %}{{ obj }}{{ function }}{% endmacro %}{{ f(obj=1, function=2) }}", "12"),
+        (
+            "{% set q = namespace(ids=[]) %}{% for i in 'ab' %}{% set _ = q.ids.append(i) %}{% endfor %}"
+            "{{ q.ids.pop(0) }}{{ q.ids }}",
+            "a['b']",
+        ),
+        ("{% set g = [] %}{% set _ = g.append([]) %}{% set _ = g[-1].append(1) %}{{ g }}", "[[1]]"),
+        (
+            "{% set d = {'a': 1} %}{% set _ = d.update(b=2) %}{% set _ = d.setdefault('c', []).append(3) %}{{ d }}",
+            "{'a': 1, 'b': 2, 'c': [3]}",
+        ),
+        ("{% macro add(l, x) %}{% set _ = l.append(x) %}{% endmacro %}{% set l = [] %}{{ add(l, 1) }}{{ l }}", "[1]"),
+        ("{% set m = messages | list %}{% set _ = m.append(1) %}{{ m | length }}{{ messages | length }}", "21"),
+        ("{% set m = messages[1:] %}{% set _ = m.insert(0, 1) %}{{ m }}{{ messages | length }}", "[1]1"),
+        (
+            "{% set l = ['a'] + 'b c'.split() %}{% set _ = l.extend(['d']) %}{% set _ = l.reverse() %}{{ l | join }}",
+            "dcba",
+        ),
+        ("{% set l = nothing | default([]) %}{% set _ = l.append(1) %}{{ l }}", "[1]"),
         ("{{ documents is none }}{{ tools is none }}", "TrueTrue"),
     ],
 )

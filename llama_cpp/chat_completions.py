@@ -12,14 +12,14 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from .chat.call_grammar import WHITESPACE, answer_grammar, call_grammar
+from .chat.call_grammar import answer_grammar, call_grammar
 from .chat.parser import StreamParser, parse
 from .chat.syntax import GENERIC_CALLS, Syntax
 from .completions import chat_logprobs, logprobs_after, logprobs_of, new_id, usage_of
 from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
-from .grammar.schema import NOTHING, compile_schema
+from .grammar.jsonschema import NOTHING, compile_schema
 from .results import GenerationResult
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def compiled_arguments(schema: Mapping[str, Any], strict: bool) -> str:
 
 @functools.lru_cache(1024)
 def _compiled(schema: str, strict: bool) -> str:
-    compiled = compile_schema(json.loads(schema), whitespace=WHITESPACE, strict=strict)
+    compiled = compile_schema(json.loads(schema), strict=strict)
     if compiled.grammar == NOTHING:
         raise UnsupportedSchemaError(f"nothing satisfies the schema {schema[:200]}")
     loose = [f"{entry.keyword} at {entry.pointer}" for entry in compiled.report if entry.status == "checked afterwards"]
@@ -293,12 +293,29 @@ def _compiled(schema: str, strict: bool) -> str:
     return compiled.grammar
 
 
+def _best_effort(schema: Any) -> LlamaGrammar:
+    """Make a grammar of what can be enforced of a schema, with a warning about the rest."""
+    grammar = LlamaGrammar.from_json_schema(schema, strict=False)
+    loose = [
+        f"{entry.keyword} at {entry.pointer}" for entry in grammar.report() if entry.status == "checked afterwards"
+    ]
+    if loose:
+        logger.warning(
+            "the answer is not held to %s, which can't be enforced; matches_grammar tells whether it is valid; with "
+            "strict=True, this is an error",
+            ", ".join(loose),
+        )
+    return grammar
+
+
 def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar | None:
     """Return the grammar that OpenAI's response_format stands for, None for free text.
 
+    As there, a json_schema without "strict" is enforced as far as possible.
+
     Raises:
         ValidationError: for a form that OpenAI does not have.
-        UnsupportedSchemaError: for a schema that can't be enforced.
+        UnsupportedSchemaError: for a schema that can't be enforced and has "strict".
     """
     if response_format is None:
         return None
@@ -309,13 +326,13 @@ def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar
         return None
     if kind == "json_object":
         check_known("key of response_format", response_format, ("type", "schema"))
-        return LlamaGrammar.from_json_schema(response_format.get("schema") or {"type": "object"})
+        return _best_effort(response_format.get("schema") or {"type": "object"})
     if kind == "json_schema":
         wanted = response_format.get("json_schema")
         if not isinstance(wanted, Mapping) or "schema" not in wanted:
             raise ValidationError('response_format of type "json_schema" needs {"json_schema": {"schema": {...}}}')
         check_known("key of json_schema", wanted, ("name", "description", "schema", "strict"))
-        strict = wanted.get("strict", True)
-        check_bool("strict", True if strict is None else strict)
-        return LlamaGrammar.from_json_schema(wanted["schema"], strict=strict is None or strict)
+        strict = wanted.get("strict")
+        check_bool("strict", strict is not None and strict)
+        return LlamaGrammar.from_json_schema(wanted["schema"]) if strict else _best_effort(wanted["schema"])
     raise ValidationError(f'response_format has type {kind!r}; known are "text", "json_object" and "json_schema"')

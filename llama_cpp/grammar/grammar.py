@@ -7,16 +7,15 @@ import functools
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
+from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
 from .matching import byte_tokenizer, error_of, new_matcher
-from .report import Report
-from .schema import NOTHING, check_instance, compile_schema, schema_of
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -62,6 +61,7 @@ class LlamaGrammar:
         trigger_tokens: likewise, token ids that do.
         trigger: of a lazy llguidance grammar: the text after which it begins.
         schema: JSON text of the schema that it was made of.
+        resources: JSON text of the schemas that its references lead to.
         exact: whether every text that it accepts is valid; False is for schemas compiled with strict=False, whose texts
             are validated when they are complete.
     """
@@ -73,6 +73,7 @@ class LlamaGrammar:
     trigger_tokens: tuple[int, ...] = ()
     trigger: str | None = None
     schema: str | None = None
+    resources: str | None = None
     exact: bool = True
     _report: tuple[Report, ...] = dataclasses.field(default=(), repr=False)
 
@@ -144,25 +145,42 @@ class LlamaGrammar:
 
     @classmethod
     def from_json_schema(
-        cls, schema: Any, verbose: bool = True, *, whitespace: str | None = None, strict: bool = True
+        cls,
+        schema: Any,
+        verbose: bool = True,
+        *,
+        whitespace: str | None = None,
+        strict: bool = True,
+        resources: Mapping[str, Any] | None = None,
     ) -> LlamaGrammar:
-        """Make a grammar whose texts are the JSON documents that a schema allows.
+        """Make a grammar whose texts are JSON documents that a schema allows, as a careful programmer writes them.
+
+        Integers have neither fraction nor exponent, zero has no sign, and other numbers have at most 17 significant
+        digits. Properties come in the order in which the schema names them, those of `properties` before those of
+        alternatives. `validates` tells of documents written in any other way.
 
         Args:
-            schema: a dict, a JSON text, a bool, a pydantic model or a dataclass type; draft 2020-12 or draft 7.
-            whitespace: regular expression of the whitespace that may stand between JSON tokens; "" allows none, None
-                leaves it to the model.
+            schema: a dict, a JSON text, a bool, a pydantic model or a dataclass type; of the draft that its $schema
+                names: 4, 6, 7, 2019-09 or 2020-12, which it also is without one.
+            whitespace: regular expression of the whitespace that may stand between JSON tokens; "" allows none. None
+                allows what tidy documents have: a space after "," and ":", or lines with an indentation.
             strict: refuse what can't be enforced exactly. If False, it is enforced as far as possible, and the finished
                 text is validated.
+            resources: schemas that references lead to, by their URIs; nothing is fetched.
 
         Raises:
             UnsupportedSchemaError: with `.keyword` and `.pointer`, for what can't be enforced.
             ValidationError: if it is no valid schema.
         """
         value = schema_of(schema)
-        compiled = compile_schema(value, whitespace=whitespace, strict=strict)
-        text = json.dumps(value, ensure_ascii=False)
-        return cls(llguidance=compiled.grammar, schema=text, exact=compiled.exact, _report=compiled.report)
+        compiled = compile_schema(value, whitespace=whitespace, strict=strict, resources=resources)
+        return cls(
+            llguidance=compiled.grammar,
+            schema=text_of(value),
+            resources=resources_text(resources),
+            exact=compiled.exact,
+            _report=compiled.report,
+        )
 
     @classmethod
     def from_regex(cls, pattern: str) -> LlamaGrammar:
@@ -210,8 +228,19 @@ class LlamaGrammar:
     # -- asking it -----------------------------------------------------------------------------------------------------
 
     def accepts(self, text: str) -> bool:
-        """Tell whether a complete text is in the language; needs no model."""
+        """Tell whether a complete text is in the language that generations are held to; needs no model."""
         return self.explain(text).accepted
+
+    def validates(self, text: str) -> bool:
+        """Tell whether a complete text is a valid document under the schema, however it is written.
+
+        Keys may come in any order, numbers in any notation, and whitespace anywhere. A grammar that was made of no
+        schema validates what it accepts.
+        """
+        if self.schema is None:
+            return self.accepts(text)
+        check_text("text", text)
+        return check_instance(self.schema, self.resources, text) is None
 
     def explain(self, text: str) -> Explanation:
         """Tell whether a complete text is in the language and, if not, where and why it leaves it; needs no model."""
@@ -243,7 +272,7 @@ class LlamaGrammar:
         Returns:
             What is wrong with it, None if nothing is.
         """
-        return None if self.exact or self.schema is None else check_instance(json.loads(self.schema), text)
+        return None if self.exact or self.schema is None else check_instance(self.schema, self.resources, text)
 
     def tokens(self) -> frozenset[str]:
         """Return the literals of tokens that the vocabulary must have, such as "<think>" and "<[128001]>" (GBNF)."""

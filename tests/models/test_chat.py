@@ -345,12 +345,13 @@ def test_control_tokens_hold_calls_and_thinking(tmp_path: Path, vendored: Path, 
 
 
 def test_a_call_that_a_stop_text_cuts_is_none_to_be_made(smol: Llama) -> None:
-    free = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    parameters = {"type": "object", "properties": {"a": {"enum": ["x"]}}, "required": ["a"]}
+    free = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     options: dict[str, Any] = {"tools": [free], "tool_choice": "required", "max_tokens": 60, **GREEDY}
-    whole: Any = smol.create_chat_completion(PARIS, stop=["\n "], **options)["choices"][0]  # type: ignore[index]
-    assert whole["message"]["tool_calls"][0]["function"]["arguments"] == "{"
+    whole: Any = smol.create_chat_completion(PARIS, stop=['"a"'], **options)["choices"][0]  # type: ignore[index]
+    assert whole["message"]["tool_calls"][0]["function"]["arguments"].rstrip() == "{"
     assert whole["finish_reason"] == "stop"
-    chunks: Any = list(smol.create_chat_completion(PARIS, stop=["\n "], stream=True, **options))
+    chunks: Any = list(smol.create_chat_completion(PARIS, stop=['"a"'], stream=True, **options))
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     behind: Any = smol.create_chat_completion(PARIS, stop=["</tool_call>"], **options)["choices"][0]  # type: ignore[index]
     assert behind["finish_reason"] == "tool_calls"

@@ -24,6 +24,15 @@ def suite(draft: str) -> dict[str, list[Any]]:
         return {name: json.load(file) for name, file in files.items() if file is not None}
 
 
+def remotes() -> dict[str, Any]:
+    """Return the schemas that references of the suite lead to, by their addresses."""
+    prefix = f"jsonschema-{SUITE[1]}/json/remotes/"
+    with tarfile.open(_fetch(*SUITE, sdist=True)) as archive:
+        names = (name for name in archive.getnames() if name.startswith(prefix) and name.endswith(".json"))
+        files = {f"http://localhost:1234/{name.removeprefix(prefix)}": archive.extractfile(name) for name in names}
+        return {uri: json.load(file) for uri, file in files.items() if file is not None}
+
+
 def vendored() -> dict[str, Any]:
     """Return schemas of real configuration files, by name."""
     with zipfile.ZipFile(_fetch(*VENDORED, sdist=False)) as archive:

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ..matching import empty_terminals
 from . import numeric, strings
 from .formula import FALSE, And, Endless, Formula, Not, TooLarge, Unsupported, alternatives, conj, leaves_of, negate
-from .matching import empty_terminals
 from .numeric import Integer
 from .shapes import MAX_STATES, ArrayShape, Conjunction, Node, ObjectShape, Shapes, listed_strings
 from .strings import Format, Pattern, Texts
@@ -22,10 +22,32 @@ MAX_RULES = 8000
 MAX_REPEAT = 1_000_000  # nobody writes longer arrays
 MAX_DOMAIN = 62  # llguidance's parameters of rules have 64 bits
 
-WHITESPACE = r"[ \t\n\r]{0,200}"  # no more, lest a model writes blanks for ever
-# Blanks belong to the tokens that they stand beside: what llguidance ignores, it takes any number of times.
+# What may stand beside a token where tidy documents have blanks. They belong to the tokens that they stand beside: what
+# llguidance ignores, it takes any number of times.
+_LINE = r"\n(?: {0,40}|\t{0,10})"
 _BEFORE = frozenset({'","', '":"', '"]"', '"}"'})
 _AFTER = frozenset({'","', '":"', '"["', '"{"'})
+
+
+def _tokens(whitespace: str | None) -> dict[str, str]:
+    """Return the terminals of JSON's punctuation, with the whitespace beside it."""
+    if whitespace is None:
+        return {
+            '","': f"/,(?: |{_LINE})?/",
+            '":"': "/: ?/",
+            '"["': rf"/\[(?:{_LINE})?/",
+            '"{"': rf"/\{{(?:{_LINE})?/",
+            '"]"': rf"/(?:{_LINE})?\]/",
+            '"}"': rf"/(?:{_LINE})?\}}/",
+            '"[]"': '"[]"',
+            '"{}"': '"{}"',
+        }
+    blanks = f"(?:{whitespace})?" if whitespace else ""
+    tokens = {'"[]"': rf"/\[{blanks}\]/", '"{}"': rf"/\{{{blanks}\}}/"}
+    for token in _BEFORE | _AFTER:
+        before, after = (blanks if token in some else "" for some in (_BEFORE, _AFTER))
+        tokens[token] = rf"/{before}\{token[1]}{after}/"
+    return tokens
 
 
 class Repeat(NamedTuple):
@@ -50,16 +72,12 @@ class Grammar:
 
     Args:
         shapes: where the nodes come from.
-        whitespace: regular expression of the whitespace between tokens, None for any, "" for none.
+        whitespace: regular expression of the whitespace between tokens, "" for none, None for that of tidy documents.
     """
 
     def __init__(self, shapes: Shapes, whitespace: str | None) -> None:
         self._shapes = shapes
-        blanks = WHITESPACE if whitespace is None else whitespace
-        self._spaced = {}
-        for token in sorted(_BEFORE | _AFTER):
-            before, after = (_optional_regex(blanks, token in some) for some in (_BEFORE, _AFTER))
-            self._spaced[token] = f"/{before}\\{token[1]}{after}/"
+        self._tokens = _tokens(whitespace)
         self._rules: dict[str, list[Alternative]] = {}
         self._conditions: dict[tuple[str, Alternative], int] = {}
         self._parametric: set[str] = set()
@@ -88,7 +106,7 @@ class Grammar:
         Raises:
             UnsupportedSchemaError: if nothing may be, and something would have to.
         """
-        pointer = self._shapes.schemas.pointer(min(literals)) if literals else ""
+        pointer = self._shapes.schemas.pointer(literals[0]) if literals else ""
         while True:
             try:
                 if len(self._rules) > MAX_RULES:
@@ -99,7 +117,7 @@ class Grammar:
                 self._shapes.ignore(problem.leaf)
             except TooLarge:
                 self._shapes.schemas.give_up("", pointer, "it has too many cases")
-                return list(self._alternatives(self._shapes.node(frozenset())))
+                return list(self._alternatives(self._shapes.node(())))
             except Endless:
                 raise self._shapes.schemas.error("$ref", pointer, "it refers to itself without an end") from None
 
@@ -138,6 +156,8 @@ class Grammar:
         for array in node.arrays:
             yield from self._array(array)
         for shape in node.objects:
+            if shape.low == 0 and not shape.last and not any(required for _, required, _ in shape.names):
+                yield ('"{}"',)
             yield ('"{"', self._object(shape), '"}"')
 
     def _string(self, formula: Formula) -> str:
@@ -158,7 +178,7 @@ class Grammar:
             yield from self._counted_array(shape)
             return
         if shape.low == 0:
-            yield ('"["', '"]"')
+            yield ('"[]"',)
         if high != 0:
             items = [self._node(literals) for literals in shape.prefix[:high]] or [self._node(shape.rest)]
             yield ('"["', items[0], self._more_items(shape, items, high), '"]"')
@@ -196,7 +216,7 @@ class Grammar:
             self._rule(rule, *options, *(('","', *step) for step in steps))
             if state == next(iter(states)):
                 if accepting:
-                    yield ('"["', '"]"')
+                    yield ('"[]"',)
                 for symbol, bit, target in edges:
                     following = f"{name}{numbers[target]}"
                     if bit is not None and states[target][1]:
@@ -248,19 +268,19 @@ class Grammar:
         """Yield the kinds of items that may come next, told apart by what is counted, and the counts after them."""
         own = shape.prefix[position] if position < len(shape.prefix) else shape.rest
         for choice in itertools.product((True, False), repeat=len(counts)):
-            literals, following = set(own), list(counts)
+            literals, following = list(own), list(counts)
             for index, (one, taken) in enumerate(zip(shape.contains, choice, strict=True)):
                 if position < one.start:
                     if not taken:
                         break
                     continue
-                literals.add(one.schema if taken else one.schema.negated())
+                literals.append(one.schema if taken else one.schema.negated())
                 following[index] = min(counts[index] + taken, (one.low if one.high is None else one.high + 1))
                 if one.high is not None and following[index] > one.high:
                     break
             else:
-                if not self._shapes.empty(frozenset(literals)):
-                    yield frozenset(literals), tuple(following)
+                if not self._shapes.empty(tuple(dict.fromkeys(literals))):
+                    yield tuple(dict.fromkeys(literals)), tuple(following)
 
     def _domain(self, literals: Conjunction, unique: Unique) -> list[str]:
         """Return the terminals of all values of a node, each of one value.
@@ -277,7 +297,7 @@ class Grammar:
         if None in listed or None in words or formats or node.arrays or node.objects:
             raise Unsupported(unique, "the values of its items can't be listed")
         for numbers in listed:
-            texts += [self._terminal(numeric.Numbers(frozenset({one})).terminal()) for one in sorted(numbers or ())]
+            texts += [self._terminal(numeric.Numbers(frozenset({one})).written()) for one in sorted(numbers or ())]
         for several in words:
             texts += [self._terminal(Texts((one,)).terminal(False)) for one in several or ()]
         return texts
@@ -285,7 +305,7 @@ class Grammar:
     # -- objects -------------------------------------------------------------------------------------------------------
 
     def _object(self, shape: ObjectShape) -> str:
-        """Return the rule of an object's properties: named ones in their order, then the others.
+        """Return the rule of an object's properties, at least one: named ones in their order, then the others.
 
         Its rules are named by how many of the named properties have been passed, and how many have been written, as far
         as that matters.
@@ -345,7 +365,7 @@ class Grammar:
                     each = self._rule(f"{rest}_each", (rest, '","'))
                     yield (Repeat(each, 0, before), last)
             return
-        if low == 0:
+        if low == 0 and count:
             yield ()
         if rest is not None and low <= 1 and (high is None or high > 0):
             more = self._rule(f"{rest}_more", ('","', rest))
@@ -399,7 +419,7 @@ class Grammar:
             name = waiting.pop()
             options = []
             for alternative in rules[name]:
-                text = " ".join(self._spaced.get(str(one), str(one)) for one in alternative) or '""'
+                text = " ".join(self._tokens.get(str(one), str(one)) for one in alternative) or '""'
                 bit = self._conditions.get((name, alternative))
                 options.append(text if bit is None else f"{text} %if bit_clear({bit})")
                 for one in alternative:
@@ -408,10 +428,6 @@ class Grammar:
                         seen.add(rule)
                         waiting.append(rule)
             yield f"{name}{'::_' if name in self._parametric else ''}: {' | '.join(options)}"
-
-
-def _optional_regex(pattern: str, wanted: bool) -> str:
-    return f"(?:{pattern})?" if pattern and wanted else ""
 
 
 def _has_pattern(formula: Formula) -> bool:

@@ -1,8 +1,9 @@
 """JSON numbers as terminals: comparison of decimals, digit by digit.
 
-Whatever is said of a number is said of its decimals, without exponents. Those with a fraction have at most 15 digits,
-and so different ones are different floats: what holds of the digits holds of the float that a reader makes of them.
-Integers have at most 300, fewer than Python's int() refuses.
+What is written is plain: integers without fraction and exponent, no zero with a sign, at most 17 significant digits.
+Under conditions, numbers with a fraction have at most 15 digits, and so different ones are different floats: what holds
+of the digits holds of the float that a reader makes of them. Integers then have as many digits as the conditions ask
+for, fewer than Python's int() refuses.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,9 +22,14 @@ from .formula import Leaf, Not, Term, Unsupported
 
 MAX_VALUES = 1000  # multiples that are listed one by one
 
-NUMBER = r"/-?(?:0|[1-9][0-9]{0,299})(?:\.[0-9]{1,300})?(?:[eE][+-]?[0-9]{1,2})?/"
-INTEGER = r"/-?(?:0|[1-9][0-9]{0,299})/"
-_DECIMAL = r"(/-?(?:0|[1-9][0-9]{0,299})/ | /-?(?:0|[1-9][0-9]{0,13})\.[0-9]+/ & /-?[0-9.]{3,16}/)"
+MAX_DIGITS = 20  # of integers that nothing bounds: those of 64 bits have no more
+
+INTEGER = rf"/0|-?[1-9][0-9]{{0,{MAX_DIGITS - 1}}}/"
+_WHOLE = r"/0|-?[1-9][0-9]{0,16}0{0,6}/"  # 17 significant digits
+_FRACTION = r"/0\.[0-9]{1,17}|-?0\.[0-9]{0,16}[1-9]|-?[1-9][0-9]{0,15}\.[0-9]{1,16}/ & /-?[0-9.]{3,18}/"
+_EXPONENT = r"/-?[1-9](?:\.[0-9]{1,16})?[eE][+-]?[0-9]{1,2}/"
+NUMBER = f"({_WHOLE} | {_FRACTION} | {_EXPONENT})"
+_DECIMAL = r"(/0|-?[1-9][0-9]{0,299}/ | /0\.[0-9]+|-?0\.[0-9]*[1-9]|-?[1-9][0-9]{0,13}\.[0-9]+/ & /-?[0-9.]{3,16}/)"
 
 
 def decimal(value: Any) -> Decimal:
@@ -71,8 +78,12 @@ class Integer(Leaf):
         return isinstance(value, int) or value.is_integer()
 
     def terminal(self) -> str:
-        """Return the terminal of the decimals that are."""
+        """Return the terminal of the decimals that are, however they are written."""
         return r"/-?[0-9]+(?:\.0+)?/"
+
+    def written(self) -> str:
+        """Return the terminal of the plain ones."""
+        return "/-?[0-9]+/"
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,13 @@ class Numbers(Leaf):
             ways.append(rf"(?:{'|'.join(whole)})(?:\.0+)?")
         return f"/{'|'.join(ways)}/"
 
+    def written(self) -> str:
+        """Return the terminal of the ways in which they are usually written."""
+        ways: list[str] = []
+        for one in sorted(self.numbers, key=decimal):
+            ways += [f"{decimal(one):f}", repr(one)] if isinstance(one, float) and one else [str(int(one))]
+        return f"/{'|'.join(map(re.escape, dict.fromkeys(ways)))}/"
+
 
 # -- terms -------------------------------------------------------------------------------------------------------------
 
@@ -211,11 +229,16 @@ def alternatives_of(term: Term) -> list[str]:
         Unsupported: for a multiple that can't be told from the digits.
     """
     values = listed(term)
+    if values is not None and Integer() in term:
+        values = frozenset(map(int, values))
+    whole = _integer_range(term)
+    if whole is not None:
+        return [whole] if values is None or values else []
     if values is not None:
-        return [Numbers(values).terminal()] if values else []
+        return [Numbers(values).written()] if values else []
     multiples = [leaf for leaf in term if isinstance(leaf, Multiple) and not leaf.is_binary]
     if multiples:
-        return [_integer_multiples(term, multiples)]
+        return _integer_multiples(term, multiples)
     negated = [leaf.leaf for leaf in term if isinstance(leaf, Not)]
     negated = [leaf for leaf in negated if isinstance(leaf, Multiple) and not leaf.is_binary]
     if negated:
@@ -229,11 +252,71 @@ def alternatives_of(term: Term) -> list[str]:
 
 def _terminal(leaf: Any) -> str:
     inner: Any = leaf.leaf if isinstance(leaf, Not) else leaf
-    return f"~({inner.terminal()})" if isinstance(leaf, Not) else str(inner.terminal())
+    if isinstance(leaf, Not):
+        return f"~({inner.terminal()})"
+    return str(inner.written() if isinstance(inner, (Integer, Numbers)) else inner.terminal())
 
 
-def _integer_multiples(term: Term, multiples: list[Multiple]) -> str:
-    """Return llguidance's own rule of integers, the only one that can divide."""
+def _integer_range(term: Term) -> str | None:
+    """Return the terminal of the integers between bounds, None for terms that say something else."""
+    bounds = [leaf for leaf in term if isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, Above)]
+    if Integer() not in term or len(bounds) + 1 != len(term):
+        return None
+    lowest, highest = _bounds(term)
+    first = None if lowest is None else math.floor(lowest.bound) + 1 if lowest.excluded else math.ceil(lowest.bound)
+    last = None if highest is None else math.floor(highest.bound) if highest.excluded else math.ceil(highest.bound) - 1
+    digits = max([MAX_DIGITS, *(len(str(abs(bound))) + 1 for bound in (first, last) if bound is not None)])
+    first, last = -(10**digits) + 1 if first is None else first, 10**digits - 1 if last is None else last
+    ways = [f"-(?:{_whole_range(max(1, -last), -first)})"] if first < 0 else []
+    ways += [_whole_range(max(0, first), last)] if last >= 0 else []
+    return f"/{'|'.join(ways)}/"
+
+
+def _whole_range(first: int, last: int) -> str:
+    """Return a regex of the whole numbers from one to another, both of them at least 0."""
+    ways: list[str] = []
+    low, high = str(first), str(last)
+    for length in range(len(low), len(high) + 1):
+        start = low if length == len(low) else "1" + "0" * (length - 1)
+        end = high if length == len(high) else "9" * length
+        if start == "1" + "0" * (length - 1) and end == "9" * length and length > 1:
+            most = len(high) if set(high) == {"9"} else len(high) - 1
+            return "|".join([*ways, f"[1-9][0-9]{{{length - 1},{most - 1}}}", *_last_range(high, most)])
+        ways.append(_digits_range(start, end))
+    return "|".join(ways)
+
+
+def _last_range(high: str, most: int) -> list[str]:
+    return [] if most == len(high) else [_digits_range("1" + "0" * (len(high) - 1), high)]
+
+
+def _digits_range(start: str, end: str) -> str:
+    """Return a regex of the digits between two of the same length."""
+    if not start:
+        return ""
+    tail = len(start) - 1
+    if set(start[1:]) <= {"0"} and set(end[1:]) <= {"9"}:
+        return _one_digit(start[0], end[0]) + (f"[0-9]{{{tail}}}" if tail else "")
+    if start[0] == end[0]:
+        return start[0] + _digits_range(start[1:], end[1:])
+    ways, first, last = [], int(start[0]), int(end[0])
+    if set(start[1:]) != {"0"}:
+        ways.append(start[0] + _digits_range(start[1:], "9" * tail))
+        first += 1
+    if set(end[1:]) != {"9"}:
+        ways.append(end[0] + _digits_range("0" * tail, end[1:]))
+        last -= 1
+    if first <= last:
+        ways.append(f"{_one_digit(str(first), str(last))}[0-9]{{{tail}}}")
+    return f"(?:{'|'.join(ways)})"
+
+
+def _one_digit(first: str, last: str) -> str:
+    return first if first == last else f"[{first}-{last}]"
+
+
+def _integer_multiples(term: Term, multiples: list[Multiple]) -> list[str]:
+    """Return llguidance's own rules of integers, the only ones that can divide: negative ones, and the others."""
     bounds = [leaf for leaf in term if isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, Above)]
     if not {Integer(), *multiples, *bounds}.issuperset(term):
         raise Unsupported(multiples[0], "multiples can't be combined with other conditions")
@@ -244,6 +327,11 @@ def _integer_multiples(term: Term, multiples: list[Multiple]) -> str:
         raise Unsupported(multiples[0], "multiples of a fraction are a matter of rounding")
     first = -limit if lowest is None else math.floor(lowest.bound) + 1 if lowest.excluded else math.ceil(lowest.bound)
     last = limit if highest is None else math.floor(highest.bound) if highest.excluded else math.ceil(highest.bound) - 1
-    schema = {"type": "integer", "multipleOf": math.lcm(*map(int, divisors))}
-    schema |= {"minimum": max(first, -limit), "maximum": min(last, limit)}
-    return "%json " + json.dumps(schema | {"x-guidance": {"whitespace_flexible": False}})
+    ranges = [(max(first, -limit), min(last, -1)), (max(first, 0), min(last, limit))]
+    step = math.lcm(*map(int, divisors))
+    schema = {"type": "integer", "multipleOf": step, "x-guidance": {"whitespace_flexible": False}}
+    return [
+        "%json " + json.dumps(schema | {"minimum": low, "maximum": high})
+        for low, high in ranges
+        if -(-low // step) <= high // step
+    ]

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .ecma import PatternError, python_pattern
 from .formats import FORMATS
 from .formula import TRUE, And, Compound, Formula, Leaf, Not, Or, Unknown, Unsupported, holds, outside
 
@@ -30,10 +31,6 @@ Ranges = tuple[tuple[int, int], ...]
 _LAST = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)
 _SHORT = {0x22: '\\\\"', 0x5C: r"\\\\", 0x08: r"\\b", 0x0C: r"\\f", 0x0A: r"\\n", 0x0D: r"\\r", 0x09: r"\\t"}
-
-
-class PatternError(ValueError):
-    """A regular expression uses what no terminal can say; the message names it."""
 
 
 # -- characters --------------------------------------------------------------------------------------------------------
@@ -188,77 +185,218 @@ def _category(name: str, upper: bool) -> Ranges:
 
 
 class _Pattern:
-    """Turns a parsed regular expression into a regex of what may stand between the quotes.
+    """Turns a parsed regular expression into a terminal.
 
-    `^` and `$` become the quotes themselves, so that they may stand in some alternatives and not in others.
+    An expression is a regex between slashes, or several that are joined. The rest of a text, up to its closing quote,
+    is an expression too: what an assertion says of it is joined to it by "&".
+
+    Args:
+        upper: match what is right for either of Python and ECMA 262, not for both.
     """
 
     def __init__(self, upper: bool) -> None:
         self.upper = upper
 
-    def sequence(self, items: Sequence[Any], head: bool, tail: bool) -> str:
-        """Return the regex of a sequence; `^` may begin it at the head of the pattern, `$` end it at its tail."""
-        result = []
-        for index, (kind, value) in enumerate(items):
-            first, last = head and index == 0, tail and index == len(items) - 1
-            result.append(getattr(self, f"_{str(kind).lower()}", self._unsupported(kind))(value, first, last))
-        return "".join(result)
+    # -- without assertions --------------------------------------------------------------------------------------------
 
-    def _unsupported(self, kind: Any) -> Any:
-        def refuse(*_: Any) -> str:
-            raise PatternError(f"{str(kind).lower().replace('_', ' ')} in a regular expression")
+    def sequence(self, items: Iterable[Any]) -> str:
+        """Return the regex of a sequence."""
+        return "".join(getattr(self, f"_{str(kind).lower()}", _unsupported(kind))(value) for kind, value in items)
 
-        return refuse
-
-    def _literal(self, code: int, *_: bool) -> str:
+    def _literal(self, code: int) -> str:
         return _unit(((code, code),))
 
-    def _not_literal(self, code: int, *_: bool) -> str:
+    def _not_literal(self, code: int) -> str:
         return _unit(_complement(((code, code),)))
 
-    def _any(self, *_: Any) -> str:
-        return _unit(_complement(((0x0A, 0x0A),) if self.upper else _NEWLINES))
+    def _any(self, value: None) -> str:
+        return _unit(self._ranges("ANY", value))
 
-    def _in(self, items: Sequence[Any], *_: bool) -> str:
-        negated = str(items[0][0]) == "NEGATE"
+    def _in(self, items: Sequence[Any]) -> str:
+        return _unit(self._ranges("IN", items))
+
+    def _ranges(self, kind: str, value: Any) -> Ranges:
+        """Return the characters that one item of a sequence matches."""
+        if kind == "ANY":
+            return _complement(((0x0A, 0x0A),) if self.upper else _NEWLINES)
+        if kind == "LITERAL":
+            return ((value, value),)
+        if kind == "NOT_LITERAL":
+            return _complement(((value, value),))
+        negated = str(value[0][0]) == "NEGATE"
         upper = self.upper != negated
-        ranges = _union(*(self._item(str(kind), value, upper) for kind, value in items[negated:]))
-        return _unit(_complement(ranges) if negated else ranges)
+        ranges = _union(*(self._item(str(kind), one, upper) for kind, one in value[negated:]))
+        return _complement(ranges) if negated else ranges
 
     def _item(self, kind: str, value: Any, upper: bool) -> Ranges:
         if kind == "CATEGORY":
             return _category(str(value).removeprefix("CATEGORY_"), upper)
         return (value,) if kind == "RANGE" else ((value, value),)
 
-    def _branch(self, value: Any, head: bool, tail: bool) -> str:
-        return f"(?:{'|'.join(self.sequence(branch, head, tail) for branch in value[1])})"
+    def _branch(self, value: Any) -> str:
+        return f"(?:{'|'.join(map(self.sequence, value[1]))})"
 
-    def _subpattern(self, value: Any, head: bool, tail: bool) -> str:
-        _, added, removed, items = value
-        if added or removed:
-            raise PatternError("flags in a regular expression")
-        return f"(?:{self.sequence(items, head, tail)})"
+    def _subpattern(self, value: Any) -> str:
+        return f"(?:{self.sequence(_group(value))})"
 
-    def _max_repeat(self, value: Any, *_: bool) -> str:
+    def _max_repeat(self, value: Any) -> str:
         low, high, items = value
         end = "" if high == _sre.MAXREPEAT else str(high)
-        return f"(?:{self.sequence(items, False, False)}){{{low},{end}}}"
+        return f"(?:{self.sequence(items)}){{{low},{end}}}"
 
     _min_repeat = _max_repeat
 
-    def _at(self, place: Any, head: bool, tail: bool) -> str:
-        name = str(place)
-        if name in ("AT_BEGINNING", "AT_BEGINNING_STRING") and head:
-            return '"'
-        if name == "AT_END" and tail and self.upper:
-            return f'(?:{_unit(((10, 10),))})?"'  # Python lets a newline stand after the end
-        if name in ("AT_END", "AT_END_STRING") and tail:
-            return '"'
-        raise PatternError("an anchor inside of a regular expression, or a word boundary")
+    # -- with assertions -----------------------------------------------------------------------------------------------
+
+    def search(self, items: list[Any]) -> str:
+        """Return the expression of the texts, with their quotes, in which a sequence is found."""
+        while items and str(items[0][0]) == "SUBPATTERN" and _asserts(items[0]):
+            items = [*_group(items[0][1]), *items[1:]]
+        ahead = next((index for index, one in enumerate(items) if str(one[0]) not in ("ASSERT", "ASSERT_NOT")), 0)
+        if items and _is_at(items[ahead], "AT_BEGINNING"):  # what stands before it says something of the same place
+            return _joined('/"/', self.tail([*items[:ahead], *items[ahead + 1 :]], _REST, start=True))
+        if items and str(items[0][0]) == "BRANCH" and _asserts(items[0]):
+            return _either(self.search([*branch, *items[1:]]) for branch in items[0][1][1])
+        before = f'/"{_CHARACTER}*/'
+        if items and str(items[0][0]) in ("ASSERT", "ASSERT_NOT") and items[0][1][0] < 0:
+            kind, (_, inner) = items.pop(0)
+            positive = str(kind) == "ASSERT"
+            ends = _Pattern(self.upper == positive).sequence(inner)
+            before = f'/"{_CHARACTER}*{ends}/' if positive else f'({before} & ~(/"{_CHARACTER}*{ends}/))'
+        elif items and _is_at(items[0], "AT_BOUNDARY"):
+            items = items[1:]
+            word = self._is_word(items, 0)
+            if word is not None:
+                edge = _unit(_category("NOT_WORD" if word else "WORD", self.upper))
+                before = f'/"(?:{_CHARACTER}*{edge})?/' if word else f'/"{_CHARACTER}*{edge}/'
+        return _joined(before, self.tail(items, _REST))
+
+    def tail(self, items: Sequence[Any], rest: str, start: bool = False) -> str:
+        """Return the expression of a sequence and what follows it, up to the end of the text.
+
+        Args:
+            items: the sequence.
+            rest: expression of what follows.
+            start: whether it begins where the text begins.
+        """
+        for index, (kind, value) in enumerate(items):
+            if not _asserts((kind, value)):
+                continue
+            at_start = start and index == 0
+            after = items[index + 1 :]
+            following = self.tail(after, rest, at_start)
+            plain = self.sequence(items[:index])
+            name = str(kind)
+            if name == "AT":
+                following = self._at(str(value), items, index, following, at_start)
+            elif name == "SUBPATTERN":
+                following = self.tail([*_group(value), *after], rest, at_start)
+            elif name == "BRANCH":
+                following = _either(self.tail([*branch, *after], rest, at_start) for branch in value[1])
+            elif name in ("ASSERT", "ASSERT_NOT") and value[0] > 0:
+                positive = name == "ASSERT"
+                found = _Pattern(self.upper == positive).tail(list(value[1]), _REST, at_start)
+                following = f"({found if positive else f'~({found})'} & {following})"
+            elif name.endswith("_REPEAT") and value[0] == 0 and value[1] == 1:
+                following = _either([self.tail([*value[2], *after], rest, at_start), following])
+            else:
+                raise PatternError("a look-behind or a repeated assertion inside of a regular expression")
+            return _joined(f"/{plain}/", following) if plain else following
+        plain = self.sequence(items)
+        return _joined(f"/{plain}/", rest) if plain else rest
+
+    def _at(self, name: str, items: Sequence[Any], index: int, following: str, start: bool) -> str:
+        if name.startswith("AT_BEGINNING"):
+            if not start:
+                raise PatternError("an anchor inside of a regular expression")
+            return following
+        if name.startswith("AT_END"):
+            # Python lets a newline stand after the end.
+            end = f'/(?:{_unit(((10, 10),))})?"/' if name == "AT_END" and self.upper else '/"/'
+            return end if following == _REST else f"({end} & {following})"
+        word = False if start else self._is_word(items[:index], -1)
+        if word is None:
+            return following
+        wanted = word != (name == "AT_BOUNDARY")
+        if wanted:
+            return f"({_joined('/' + _unit(_category('WORD', self.upper)) + '/', _REST)} & {following})"
+        other = _unit(_category("NOT_WORD", self.upper))
+        return f'(/"|{other}{_CHARACTER}*"/ & {following})'
+
+    def _is_word(self, items: Sequence[Any], place: int) -> bool | None:
+        """Tell whether the first or the last character of a sequence is one of words; None if it may be either.
+
+        Raises:
+            PatternError: if it may be either, and what is matched must be right.
+        """
+        one: Any = items[place] if items else ("NOTHING", None)
+        name = str(one[0])
+        if name == "SUBPATTERN":
+            return self._is_word(_group(one[1]), place)
+        if name.endswith("_REPEAT") and one[1][0] > 0:
+            return self._is_word(one[1][2], place)
+        if name == "BRANCH":
+            kinds = {self._is_word(branch, place) for branch in one[1][1]}
+            if len(kinds) == 1:
+                return kinds.pop()
+        elif name in ("LITERAL", "NOT_LITERAL", "IN", "ANY"):
+            ranges = self._ranges(name, one[1])
+            if _common(ranges, _category("WORD", False)) == _union(ranges):
+                return True
+            if not _common(ranges, _category("WORD", True)):
+                return False
+        if self.upper:
+            return None
+        raise PatternError("a word boundary beside characters of both kinds in a regular expression")
 
 
-def _is_anchor(item: Any, name: str) -> bool:
+def _unsupported(kind: Any) -> Any:
+    def refuse(value: Any) -> str:
+        raise PatternError(f"{str(kind).lower().replace('_', ' ')} in a regular expression")
+
+    return refuse
+
+
+def _group(value: Any) -> list[Any]:
+    _, added, removed, items = value
+    if added or removed:
+        raise PatternError("flags in a regular expression")
+    return list(items)
+
+
+def _is_at(item: Any, name: str) -> bool:
     return str(item[0]) == "AT" and str(item[1]).startswith(name)
+
+
+def _asserts(item: Any) -> bool:
+    """Tell whether an item of a sequence says something of a place in it."""
+    kind, value = str(item[0]), item[1]
+    if kind == "SUBPATTERN":
+        return any(map(_asserts, value[3]))
+    if kind == "BRANCH":
+        return any(_asserts(one) for branch in value[1] for one in branch)
+    if kind.endswith("_REPEAT"):
+        return any(map(_asserts, value[2]))
+    return kind in ("AT", "ASSERT", "ASSERT_NOT")
+
+
+_REST = f'/{_CHARACTER}*"/'
+
+
+def _joined(first: str, second: str) -> str:
+    """Return the expression of one after the other."""
+    if first.startswith("/") and second.startswith("/"):
+        return f"{_grouped(first)[:-1]}{_grouped(second)[1:]}"
+    return f"({first} {second})"
+
+
+def _grouped(regex: str) -> str:
+    return f"/(?:{regex[1:-1]})/" if "|" in regex else regex
+
+
+def _either(expressions: Iterable[str]) -> str:
+    several = list(dict.fromkeys(expressions))
+    return several[0] if len(several) == 1 else f"({' | '.join(several)})"
 
 
 @functools.lru_cache(1000)
@@ -271,32 +409,12 @@ def pattern_terminal(pattern: str, upper: bool = False) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            parsed = _sre.parse(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise PatternError(f"a regular expression that Python's re refuses ({error})") from None
-    if parsed.state.flags & ~re.UNICODE:
-        raise PatternError("flags in a regular expression")
-    items = list(parsed)
-    expressions = []
-    while len(items) > 1 and _is_anchor(items[0], "AT_BEGINNING") and str(items[1][0]) in ("ASSERT", "ASSERT_NOT"):
-        kind, (direction, inner) = items.pop(1)
-        if direction < 0:
-            raise PatternError("a look-behind in a regular expression")
-        negative = str(kind) == "ASSERT_NOT"
-        found = _search([items[0], *inner], upper != negative)
-        expressions.append(f"~({found})" if negative else found)
-    expressions.append(_search(items, upper))
-    return expressions[0] if len(expressions) == 1 else f"({STRING} & {' & '.join(expressions)})"
-
-
-def _search(items: Sequence[Any], upper: bool) -> str:
-    body = _Pattern(upper).sequence(items, True, True)
-    before = "" if items and _is_anchor(items[0], "AT_BEGINNING") else f'(?:"{_CHARACTER}*)'
-    after = "" if items and _is_anchor(items[-1], "AT_END") else f'(?:{_CHARACTER}*")'
-    if (before or after) and re.search(r'(?<!\\)"', body[not before : len(body) - (not after)]):
-        # Some alternatives begin or end with a quote, others do not.
-        return f"({STRING} & /{before and before + '?'}{body}{after and after + '?'}/)"
-    return f"/{before}{body}{after}/"
+            parsed = _sre.parse(python_pattern(pattern))
+        if parsed.state.flags & ~re.UNICODE:
+            raise PatternError("flags in a regular expression")
+        return _Pattern(upper).search(list(parsed))
+    except RecursionError:
+        raise PatternError("a regular expression that is nested too deeply") from None
 
 
 # -- leaves ------------------------------------------------------------------------------------------------------------
@@ -330,7 +448,7 @@ class Pattern(Leaf):
 
     def holds(self, value: str) -> bool:
         """Tell whether a string has one."""
-        return re.search(self.pattern, value) is not None
+        return re.search(python_pattern(self.pattern), value) is not None
 
     def terminal(self, upper: bool) -> str:
         """Return the terminal of the strings that have one."""

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 from typing import Literal as Choice
 
-from jsonschema_specifications import REGISTRY
 from referencing.exceptions import Unresolvable
-from referencing.jsonschema import specification_with
+from referencing.jsonschema import lookup_recursive_ref
 
-from ..errors import UnsupportedSchemaError
+from ...errors import UnsupportedSchemaError, ValidationError
 from . import numeric
+from .drafts import UNNAMED, Draft, Words, draft_of, in_one_dialect
+from .ecma import PatternError, PatternSyntaxError
 from .formats import FORMATS, UNSUPPORTED
 from .formula import (
     FALSE,
@@ -37,9 +38,10 @@ from .formula import (
     leaves_of,
     negate,
 )
+from .metaschema import check_schema, escape
 from .numeric import Above, Integer, Multiple, Numbers
 from .report import Status
-from .strings import Format, Length, Pattern, PatternError, Texts, literal, pattern_terminal
+from .strings import Format, Length, Pattern, Texts, literal, pattern_terminal
 from .structure import Contains, Count, Has, Item, Literal, Properties, Property, Rest, Size, SomeProperty, Unique
 
 Kind = Choice["null", "false", "true", "number", "string", "array", "object"]
@@ -48,18 +50,11 @@ KINDS: tuple[Kind, ...] = ("null", "false", "true", "number", "string", "array",
 MAX_OUTCOMES = 64  # ways in which a schema can pass, each with other properties or items that it has looked at
 
 _REWRITTEN = frozenset(
-    {"contains", "dependencies", "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "minContains"}
-    | {
-        "not",
-        "oneOf",
-        "propertyNames",
-        "then",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "uniqueItems",
-        "$dynamicRef",
-    }
+    {"contains", "dependentRequired", "dependentSchemas", "else", "if", "maxContains", "minContains", "not", "oneOf"}
+    | {"propertyNames", "then", "unevaluatedItems", "unevaluatedProperties", "uniqueItems", "$dynamicRef"}
+    | {"$recursiveRef"}
 )
+_DYNAMIC = ('"$dynamicAnchor"', '"$recursiveAnchor"', "json-schema.org/draft/")  # in a schema whose surroundings matter
 _FORMATS = FORMATS.keys() | UNSUPPORTED
 _PARTS = frozenset({"else", "maxContains", "minContains", "then"})  # of other keywords
 # The first ones decide most. Objects are written in the order of "properties", what it lacks comes last.
@@ -95,19 +90,22 @@ class Subschema:
     """A schema at its place.
 
     Attributes:
-        contents: the schema.
+        contents: the schema in the one dialect: a bool, or keywords with their values.
+        draft: that it is written in.
+        words: its keywords and where they came from.
         resolver: of its references.
         pointer: JSON pointer of its place in the root.
     """
 
     contents: Any
+    draft: Draft
+    words: Words
     resolver: Any
     pointer: str
 
-
-def escape(step: str) -> str:
-    """Return a step of a JSON pointer."""
-    return step.replace("~", "~0").replace("/", "~1")
+    def place(self, keyword: str, *steps: str | int) -> str:
+        """Return the pointer of a keyword in it, or of what is below that."""
+        return "".join(f"/{escape(str(step))}" for step in (self.words.origin(keyword), *steps))
 
 
 class Schemas:
@@ -115,44 +113,60 @@ class Schemas:
 
     Args:
         root: the schema.
-        validator: jsonschema's class for its draft.
+        draft: that it is written in.
+        registry: of the schemas that references may lead to.
         strict: raise on what can't be enforced.
+
+    Raises:
+        ValidationError: for what is no schema, here and in the methods that make literals.
     """
 
-    def __init__(self, root: Any, validator: Any, strict: bool) -> None:
+    def __init__(self, root: Any, draft: Draft, registry: Any, strict: bool) -> None:
         self.strict = strict
         self.report: dict[tuple[str, str], Status] = {}
         self.satisfiable: Callable[[Formula, Kind], bool] = lambda formula, kind: True
-        self._known = {*(validator.VALIDATORS.keys() & _KEYWORDS.keys()), *_PARTS}
-        self._legacy = "dependencies" in validator.VALIDATORS
-        self._dialect = validator.META_SCHEMA["$schema"].rstrip("#")
-        self._specification = specification_with(self._dialect)
-        resource = self._specification.create_resource(root)
-        self._pointers = dict(_pointers(root, ""))
-        self._dynamic = '"$dynamicAnchor"' in json.dumps(root) or "json-schema.org" in json.dumps(root)
+        text = json.dumps(root)
+        self._dynamic = any(
+            word in text for word in ('"$dynamicAnchor"', '"$recursiveAnchor"', "json-schema.org/draft/")
+        )
+        self._pointers = dict(_pointers(root))
+        self._checked = check_schema(root, draft)
         self._subschemas: list[Subschema] = []
         self._numbers: dict[Any, int] = {}
+        self._drafts: dict[str, Draft] = {}  # of resources, by their addresses
         self._texts: dict[int, str] = {}
         self._formulas: dict[tuple[int, Kind], Formula] = {}
         self._running: set[tuple[int, Kind]] = set()
         self._origins: dict[Leaf, tuple[str, str]] = {}
-        self.root = self.number(root, REGISTRY.resolver_with_root(resource), "")
+        resource = draft.specification.create_resource(root)
+        self.root = self.number(root, registry.resolver_with_root(resource), "", draft, inside=False)
 
     # -- numbering -----------------------------------------------------------------------------------------------------
 
-    def number(self, contents: Any, resolver: Any, pointer: str) -> Literal:
-        """Return the literal of a schema; equal ones in equal surroundings have the same."""
-        if not isinstance(contents, Mapping):
-            pass
-        elif "$schema" in contents and contents["$schema"].rstrip("#") != self._dialect:
-            raise self.error("$schema", f"{pointer}/$schema", "it is another draft than that of the whole")
-        elif "$id" in contents:
-            resolver = resolver.in_subresource(self._specification.create_resource(contents))
+    def number(self, contents: Any, resolver: Any, pointer: str, draft: Draft, *, inside: bool = True) -> Literal:
+        """Return the literal of a schema; equal ones in equal surroundings have the same.
+
+        Args:
+            contents: the schema.
+            resolver: of the references around it.
+            pointer: where it stands.
+            draft: of what is around it.
+            inside: whether that resolver does not know yet of an identifier in it.
+        """
+        if id(contents) not in self._checked:  # what references lead to may be no schema
+            self._checked |= check_schema(contents, draft)
+        if isinstance(contents, Mapping):
+            draft = draft_of(contents, draft)
+            if inside and draft.specification.id_of(contents) is not None:
+                resolver = resolver.in_subresource(draft.specification.create_resource(contents))
+        self._drafts.setdefault(resolver._base_uri, draft)
         scope = tuple(dict.fromkeys(uri for uri, _ in resolver.dynamic_scope())) if self._dynamic else ()
-        key = (self._text(contents), resolver._base_uri, scope)
+        key = (self._text(contents), resolver._base_uri, scope, draft)
         if key not in self._numbers:
             self._numbers[key] = len(self._subschemas)
-            self._subschemas.append(Subschema(contents, resolver, pointer))
+            words = in_one_dialect(contents, draft) if isinstance(contents, Mapping) else Words({}, {})
+            plain = words.keywords if isinstance(contents, Mapping) else contents
+            self._subschemas.append(Subschema(plain, draft, words, resolver, pointer))
         return Literal(self._numbers[key])
 
     def _text(self, contents: Any) -> str:
@@ -162,10 +176,9 @@ class Schemas:
             self._texts[id(contents)] = json.dumps(contents)
         return self._texts[id(contents)]
 
-    def child(self, parent: Subschema, contents: Any, *steps: str | int) -> Literal:
+    def child(self, parent: Subschema, contents: Any, keyword: str, *steps: str | int) -> Literal:
         """Return the literal of a schema inside of another one."""
-        pointer = "".join([parent.pointer, *(f"/{escape(str(step))}" for step in steps)])
-        return self.number(contents, parent.resolver, pointer)
+        return self.number(contents, parent.resolver, parent.pointer + parent.place(keyword, *steps), parent.draft)
 
     def pointer(self, literal: Literal) -> str:
         """Return where a schema stands."""
@@ -181,18 +194,20 @@ class Schemas:
         """Return what a reference leads to, None if that is not in the schema, which is checked afterwards."""
         reference = schema.contents[keyword]
         try:
-            resolved = schema.resolver.lookup(reference)
-        except Unresolvable:
-            self.give_up(keyword, f"{schema.pointer}/{keyword}", f"{reference!r} leads nowhere in it")
+            recursive = keyword == "$recursiveRef"
+            resolved = lookup_recursive_ref(schema.resolver) if recursive else schema.resolver.lookup(reference)
+        except (Unresolvable, ValueError):
+            self.give_up(keyword, schema.pointer + schema.place(keyword), _leads_nowhere(reference))
             return None
         where = self._pointers.get(id(resolved.contents), reference)
-        return self.number(resolved.contents, resolved.resolver, where)
+        draft, base = schema.draft, resolved.resolver._base_uri
+        if base != schema.resolver._base_uri:
+            draft = draft_of(_resource(resolved.resolver), self._drafts.get(base, draft))
+        return self.number(resolved.contents, resolved.resolver, where, draft, inside=False)
 
     def _keywords(self, contents: Mapping[str, Any]) -> list[str]:
         """Return the keywords that say something, in the order of their formulas."""
-        if self._legacy and "$ref" in contents:
-            return ["$ref"]  # draft 7 ignores what stands beside it
-        known = [keyword for keyword in contents if keyword in self._known]
+        known = [keyword for keyword in contents if keyword in _KEYWORDS or keyword in _PARTS]
         if "format" in known and contents["format"] not in _FORMATS:
             known.remove("format")  # the specification makes an unknown one an annotation
         return sorted(known, key=lambda keyword: _ORDER.get(keyword, 2))
@@ -271,7 +286,7 @@ class Schemas:
     def _excludes(self, contents: Mapping[str, Any], kind: Kind) -> bool:
         """Tell whether a schema has a type that values of a kind have not, which is so most of the time."""
         name = contents.get("type")
-        if not isinstance(name, str) or (self._legacy and "$ref" in contents):
+        if not isinstance(name, str):
             return False
         return kind != {"boolean": kind if kind in ("true", "false") else "", "integer": "number"}.get(name, name)
 
@@ -283,7 +298,7 @@ class Schemas:
             keywords = self._keywords(schema.contents)
             known = self._all_keywords(schema, keywords, kind)
             which = next(one for one in keywords if one.startswith("unevaluated"))
-            place = f"{schema.pointer}/{which}"
+            place = schema.pointer + schema.place(which)
             return conj([known, self.give_up(which, place, "too many cases decide what it applies to")])
 
     def _once(self, key: tuple[int, Kind]) -> _Running:
@@ -292,20 +307,22 @@ class Schemas:
         return _Running(self._running, key)
 
     def _keyword(self, schema: Subschema, keyword: str, kind: Kind) -> Formula:
-        place = f"{schema.pointer}/{escape(keyword)}"
-        self.report.setdefault((keyword, place), "rewritten" if keyword in _REWRITTEN else "enforced")
+        place, name = schema.pointer + schema.place(keyword), schema.words.origin(keyword)
+        self.report.setdefault((name, place), "rewritten" if keyword in _REWRITTEN else "enforced")
         handler = _KEYWORDS.get(keyword)
         if handler is None:
             return TRUE  # part of another keyword
         try:
             formula = handler(self, schema, schema.contents[keyword], kind)
+        except PatternSyntaxError as problem:
+            raise ValidationError(f"this is no valid JSON Schema: at {place}: {problem}") from None
         except PatternError as problem:
-            return self.give_up(keyword, place, f"it needs {problem}")
+            return self.give_up(name, place, f"it needs {problem}")
         except TooLarge:
-            return self.give_up(keyword, place, "it has too many cases")
+            return self.give_up(name, place, "it has too many cases")
         for leaf in formula.items if isinstance(formula, (And, Or)) else [formula]:
             if isinstance(leaf, Leaf):
-                self._origins.setdefault(leaf, (keyword, place))
+                self._origins.setdefault(leaf, (name, place))
         return formula
 
     # -- keywords of any kind ------------------------------------------------------------------------------------------
@@ -335,14 +352,18 @@ class Schemas:
     def _const(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         return self._enum(schema, [value], kind)
 
+    def _equal(self, schema: Subschema, value: Any) -> Literal:
+        """Return the literal of one value."""
+        return self.number({"const": value}, schema.resolver, f"{schema.pointer}/const", UNNAMED)
+
     def _equal_array(self, schema: Subschema, value: list[Any]) -> Formula:
-        items = (Item(index, self.child(schema, {"const": one}, "const")) for index, one in enumerate(value))
+        items = (Item(index, self._equal(schema, one)) for index, one in enumerate(value))
         return conj([Size(len(value), len(value)), *items])
 
     def _equal_object(self, schema: Subschema, value: dict[str, Any]) -> Formula:
         parts: list[Formula] = []
         for name, one in value.items():
-            parts += [Property(name, self.child(schema, {"const": one}, "const")), Has(name)]
+            parts += [Property(name, self._equal(schema, one)), Has(name)]
         others: Formula = negate(Texts(tuple(value))) if value else TRUE
         return conj([*parts, Properties(others, self.child(schema, False, "const"))])
 
@@ -388,6 +409,10 @@ class Schemas:
         target = self._target(schema, "$dynamicRef")
         return UNKNOWN if target is None else self.formula(target, kind)
 
+    def _recursive_ref(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
+        target = self._target(schema, "$recursiveRef")
+        return UNKNOWN if target is None else self.formula(target, kind)
+
     # -- keywords of numbers and strings -------------------------------------------------------------------------------
 
     def _minimum(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
@@ -418,7 +443,9 @@ class Schemas:
         if kind != "string":
             return TRUE
         if value in UNSUPPORTED:
-            return self.give_up("format", f"{schema.pointer}/format", f"no grammar tells what is a {value}")
+            return self.give_up(
+                "format", schema.pointer + schema.place("format"), f"no grammar tells what is a {value}"
+            )
         return Format(value)
 
     # -- keywords of arrays --------------------------------------------------------------------------------------------
@@ -433,25 +460,15 @@ class Schemas:
         return Unique(schema.pointer) if kind == "array" and value else TRUE
 
     def _prefix_items(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        return self._prefix(schema, "prefixItems", value) if kind == "array" else TRUE
+        if kind != "array":
+            return TRUE
+        literals = [self.child(schema, one, "prefixItems", index) for index, one in enumerate(value)]
+        return conj(Item(index, one) for index, one in enumerate(literals) if not self.is_true(one))
 
     def _items(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "array":
             return TRUE
-        if isinstance(value, list):
-            return self._prefix(schema, "items", value)
-        start = 0 if self._legacy else len(schema.contents.get("prefixItems", ()))
-        return self._rest(start, self.child(schema, value, "items"))
-
-    def _additional_items(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        prefix = schema.contents.get("items")
-        if kind != "array" or not isinstance(prefix, list):
-            return TRUE
-        return self._rest(len(prefix), self.child(schema, value, "additionalItems"))
-
-    def _prefix(self, schema: Subschema, keyword: str, value: list[Any]) -> Formula:
-        literals = [self.child(schema, one, keyword, index) for index, one in enumerate(value)]
-        return conj(Item(index, one) for index, one in enumerate(literals) if not self.is_true(one))
+        return self._rest(len(schema.contents.get("prefixItems", ())), self.child(schema, value, "items"))
 
     def _rest(self, start: int, literal: Literal) -> Formula:
         return TRUE if self.is_true(literal) else Rest(start, literal)
@@ -459,9 +476,7 @@ class Schemas:
     def _contains(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "array":
             return TRUE
-        low, high = 1, None
-        if not self._legacy:
-            low, high = schema.contents.get("minContains", 1), schema.contents.get("maxContains")
+        low, high = schema.contents.get("minContains", 1), schema.contents.get("maxContains")
         literal = self.child(schema, value, "contains")
         if self.is_true(literal):
             return Size(int(low), high)
@@ -507,21 +522,15 @@ class Schemas:
     def _dependent_required(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "object":
             return TRUE
-        return conj(disj([conj(map(Has, [*names, name])), Has(name, False)]) for name, names in value.items())
+        return conj(disj([conj(map(Has, [name, *names])), Has(name, False)]) for name, names in value.items())
 
     def _dependent_schemas(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
         if kind != "object":
             return TRUE
-        keyword = "dependencies" if self._legacy else "dependentSchemas"
-        literals = ((name, self.child(schema, one, keyword, name)) for name, one in value.items())
+        literals = ((name, self.child(schema, one, "dependentSchemas", name)) for name, one in value.items())
         return conj(
             disj([Has(name, False), conj([Has(name), self.formula(literal, kind)])]) for name, literal in literals
         )
-
-    def _dependencies(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        names = {name: one for name, one in value.items() if isinstance(one, list)}
-        schemas = {name: one for name, one in value.items() if not isinstance(one, list)}
-        return conj([self._dependent_required(schema, names, kind), self._dependent_schemas(schema, schemas, kind)])
 
     # -- what has not been looked at -----------------------------------------------------------------------------------
 
@@ -553,7 +562,7 @@ class Schemas:
         if keyword in ("allOf", "anyOf", "oneOf"):
             branches = [self.child(schema, one, keyword, index) for index, one in enumerate(value)]
             return self._outcomes_of_branches(keyword, branches, kind)
-        if keyword in ("$ref", "$dynamicRef"):
+        if keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
             target = self._target(schema, keyword)
             return [(UNKNOWN, Seen(everything=True))] if target is None else self._guarded(target, kind)
         if keyword == "if":
@@ -608,7 +617,7 @@ class Schemas:
             return Seen(everything=kind == ("array" if keyword == "items" else "object"))
         if keyword == "prefixItems":
             return Seen(prefix=len(value))
-        if keyword == "contains":
+        if keyword == "contains" and schema.draft.year == 2020:
             return Seen(matching=frozenset({self.child(schema, value, "contains")}))
         return Seen()
 
@@ -670,24 +679,40 @@ def _neither(names: Iterable[str], patterns: Formula) -> Formula:
     return conj([*([negate(Texts(texts))] if texts else []), negate(patterns)])
 
 
-def _pointers(value: Any, pointer: str) -> Iterator[tuple[int, str]]:
+def _leads_nowhere(reference: str) -> str:
+    if reference.startswith("#"):
+        return f"{reference!r} leads nowhere in it"
+    return f"{reference!r} leads out of it; nothing is fetched: resources={{uri: schema}} may give what is meant"
+
+
+def _resource(resolver: Any) -> Any:
+    """Return the contents of the resource that a resolver is in, None if there are none."""
+    try:
+        return resolver.lookup("").contents
+    except (Unresolvable, ValueError):
+        return None
+
+
+def _pointers(root: Any) -> Iterator[tuple[int, str]]:
     """Yield the identity and the pointer of everything in a schema."""
-    if isinstance(value, (dict, list)):
-        yield id(value), pointer
-        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _pointers(inner, f"{pointer}/{escape(str(step))}")
+    waiting = [(root, "")]
+    while waiting:
+        value, pointer = waiting.pop()
+        if isinstance(value, (dict, list)):
+            yield id(value), pointer
+            steps = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(inner, f"{pointer}/{escape(str(step))}") for step, inner in steps]
 
 
 _KEYWORDS: dict[str, Callable[[Schemas, Subschema, Any, Kind], Formula] | None] = {
     "$dynamicRef": Schemas._dynamic_ref,
+    "$recursiveRef": Schemas._recursive_ref,
     "$ref": Schemas._ref,
-    "additionalItems": Schemas._additional_items,
     "additionalProperties": Schemas._additional_properties,
     "allOf": Schemas._all_of,
     "anyOf": Schemas._any_of,
     "const": Schemas._const,
     "contains": Schemas._contains,
-    "dependencies": Schemas._dependencies,
     "dependentRequired": Schemas._dependent_required,
     "dependentSchemas": Schemas._dependent_schemas,
     "enum": Schemas._enum,

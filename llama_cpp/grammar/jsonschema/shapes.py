@@ -42,7 +42,7 @@ MAX_WORK = 5000  # and all of them
 MAX_CELLS = 64  # kinds of property names that one object may tell apart
 MAX_STATES = 400  # of an array whose items are counted
 
-Conjunction = frozenset[Literal]
+Conjunction = tuple[Literal, ...]  # in the order in which the schema names them, which decides that of properties
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Shapes:
         self.schemas = schemas
         schemas.satisfiable = self.satisfiable
         self.ignored: set[Leaf] = set()
-        self._empty: dict[Conjunction, bool] = {}
+        self._empty: dict[frozenset[Literal], bool] = {}
         self._objects_made: dict[Any, list[ObjectShape]] = {}
         self._formulas: dict[tuple[Conjunction, Kind], Formula] = {}
         self._work = 0
@@ -141,7 +141,7 @@ class Shapes:
 
     def _formula(self, literals: Conjunction, kind: Kind) -> Formula:
         if (literals, kind) not in self._formulas:
-            formulas = [self.schemas.formula(literal, kind) for literal in sorted(literals)]
+            formulas = [self.schemas.formula(literal, kind) for literal in literals]
             formula = formulas[0] if len(formulas) == 1 else conj(formulas)
             self._formulas[literals, kind] = without(formula, self.ignored) if self.ignored else formula
         return self._formulas[literals, kind]
@@ -169,11 +169,12 @@ class Shapes:
         """Tell whether no value satisfies a conjunction; True is certain."""
         if len(literals) < 2:  # what is wrong with a schema alone is a dead end of the grammar, and found there
             return any(self.schemas.is_true(literal.negated()) for literal in literals)
-        if literals not in self._empty:
-            self._empty[literals] = False  # it may contain itself: of that, nothing is certain
+        key = frozenset(literals)
+        if key not in self._empty:
+            self._empty[key] = False  # it may contain itself: of that, nothing is certain
             with contextlib.suppress(Endless):  # it is asked about while its formula is made
-                self._empty[literals] = not any(self.satisfiable(self._formula(literals, kind), kind) for kind in KINDS)
-        return self._empty[literals]
+                self._empty[key] = not any(self.satisfiable(self._formula(literals, kind), kind) for kind in KINDS)
+        return self._empty[key]
 
     def _possible(self, term: Term, kind: Kind) -> bool:
         if not term:
@@ -207,8 +208,8 @@ class Shapes:
     # -- shapes --------------------------------------------------------------------------------------------------------
 
     def conjunction(self, literals: Iterable[Literal]) -> Conjunction:
-        """Return the set of literals, without those that say nothing."""
-        return frozenset(literal for literal in literals if not self.schemas.is_true(literal))
+        """Return literals, each once, without those that say nothing."""
+        return tuple(dict.fromkeys(literal for literal in literals if not self.schemas.is_true(literal)))
 
     def _array(self, term: Term) -> ArrayShape:
         sizes = [leaf for leaf in term if isinstance(leaf, Size)]
@@ -250,7 +251,7 @@ class Shapes:
             yield from self._objects(rest, names, last)
             return
         for name in places:
-            if Has(name, False) not in term and not self.empty(self._property(term, name) | {some.schema}):
+            if Has(name, False) not in term and not self.empty((*self._property(term, name), some.schema)):
                 yield from self._objects((*rest, Has(name), Property(name, some.schema)), names, last)
         for shape in self._objects(rest, names, some):
             if last is not None:
@@ -297,7 +298,7 @@ class Shapes:
     def _cells(
         self,
         classes: list[tuple[Formula, Literal]],
-        cells: Iterable[tuple[Formula, Conjunction]] = ((TRUE, frozenset()),),
+        cells: Iterable[tuple[Formula, Conjunction]] = ((TRUE, ()),),
         only: bool = False,
     ) -> list[tuple[Formula, Conjunction]]:
         """Split names by the classes that they are in, and leave out those that no property may have."""

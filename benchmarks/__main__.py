@@ -11,12 +11,13 @@ import tempfile
 from pathlib import Path
 
 from llama_cpp import _core
-from llama_cpp.config import available_cpus
 from llama_cpp.hub import DEFAULT_MODEL, resolve_model
+from llama_cpp.machine import available_cpus
 from tests.tiny import write_model
 
 from .batches import batch_rows, quantized
 from .grammars import grammar_rows
+from .load import load_rows
 from .pairs import Unavailable, heading, summary, unavailable
 from .peers import PEERS, peer_rows
 from .rows import single_rows
@@ -50,7 +51,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = write_model(Path(folder, "tiny.gguf"))
         rows = single_rows(args.tools / "llama-bench", real, tiny) + batch_rows(args.tools, small)
-        rows += grammar_rows(real, VOCABULARIES)
+        rows += grammar_rows(real, VOCABULARIES) + load_rows(Path(real))
         if args.peers:
             rows += peer_rows(ROOT / "build" / "peers", small, tiny, VOCABULARIES)
         rows = [row for row in rows if args.only in f"{row.name} {row.reference}"]

@@ -149,6 +149,13 @@ class Batch:
     def add(self, token: int, pos: int, seq_ids: Sequence[int], output: bool) -> None: ...
 
 @final
+class Pace:
+    n: int
+    most: int
+    def __new__(cls, most: int) -> Pace: ...
+    def add(self, now_us: int, wall_us: int, work: float, lost_us: int = -1, stopped: bool = False) -> None: ...
+
+@final
 class Context:
     model: Model
     vocab: Vocab

@@ -244,6 +244,7 @@ cdef class LogitsView
 
 
 include "native/process.pxi"
+include "native/threads.pxi"
 include "native/interrupt.pxi"
 include "native/model.pxi"
 include "native/vocab.pxi"

@@ -135,7 +135,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat-penalty", type=float, help="makes recent tokens less likely; 1 is off")
     parser.add_argument("--seed", type=int, help="makes the random choices repeatable")
     parser.add_argument("--n-ctx", type=int, help="size of the context in tokens")
-    parser.add_argument("-t", "--threads", type=int, dest="n_threads", help="default: the CPUs this process may use")
+    parser.add_argument("-t", "--threads", type=int, dest="n_threads", help="default: as many as pay")
     parser.add_argument("--verbose", action="store_true", help="show llama.cpp's log on stderr")
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import ModelLoadError, ValidationError
+from .machine import available_cpus
 
 INT32_MAX = 2**31 - 1
 FLOAT_MAX = 3.4e38  # a C float
@@ -79,53 +80,6 @@ _WRITTEN_SAMPLERS = {
     "typ": "typical_p",
     "typp": "typical_p",
 }
-
-
-def available_cpus() -> int:
-    """Count the CPUs that this process may use."""
-    return max(1, min(cpu_limits().values()))
-
-
-def cpu_limits() -> dict[str, int]:
-    """Return how many CPUs the machine has ("machine"), and what leaves fewer of them: "affinity", "cgroup"."""
-    limits = {"machine": os.cpu_count() or 1}
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        limits["affinity"] = len(os.sched_getaffinity(0))
-    if quota := _cgroup_cpus():
-        limits["cgroup"] = quota
-    return limits
-
-
-def _cgroup_cpus() -> int | None:
-    """Read the CPU quota of cgroup v2 or v1, rounded up to whole CPUs; None if there is no limit."""
-    v2 = _read_words("/sys/fs/cgroup/cpu.max")
-    v1 = _read_words("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") + _read_words("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
-    try:
-        quota, period = map(int, v2 or v1)
-        limit = math.ceil(quota / period)
-    except (ValueError, ZeroDivisionError):  # no such files, or v2's "max", which is no limit
-        return None
-    return limit if limit > 0 else None
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that this process may have: the machine's, cut by the cgroup's limit; 0 if unknown."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return 0
-    for word in _read_words("/sys/fs/cgroup/memory.max"):
-        if word.isdigit():
-            total = min(total, int(word))
-    return total
-
-
-def _read_words(path: str) -> list[str]:
-    try:
-        with open(path) as file:
-            return file.read().split()
-    except OSError:
-        return []
 
 
 def check_int(name: str, value: object, low: int, high: int = INT32_MAX) -> int:
@@ -320,7 +274,8 @@ class LlamaConfig:
         n_batch: most tokens in one llama_decode call; the default is lowered to n_ctx where that is smaller.
         n_ubatch: most tokens computed at once; None means n_batch.
         n_seq_max: sequences that the context holds side by side; each has n_ctx / n_seq_max tokens.
-        n_threads: threads that generate; None means every CPU that this process may use.
+        n_threads: threads that generate; None means as many as pay at present: every CPU that this process may use, and
+            fewer while others use them.
         n_threads_batch: threads that process prompts; None means n_threads.
         n_gpu_layers: layers to offload, -1 for all. Without a GPU the CPU computes them, with a warning if any were
             asked for.

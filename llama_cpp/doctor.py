@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _core, hub
-from .config import available_cpus, available_memory, cpu_limits
+from .machine import available_cpus, available_memory, cpu_limits
 
 # Features of x86 CPUs that make ggml faster, in ggml's spelling and in that of /proc/cpuinfo.
 _X86_FEATURES = {

@@ -28,7 +28,6 @@ from .config import (
     CustomSampler,
     LlamaConfig,
     SamplingParams,
-    available_memory,
 )
 from .errors import (
     CancelledError,
@@ -41,6 +40,7 @@ from .errors import (
     ValidationError,
 )
 from .grammar.constraint import Constraint, Vocabulary
+from .machine import available_memory
 from .results import GenerationResult, ScoredText, Timings, Usage
 
 if TYPE_CHECKING:

@@ -2298,6 +2298,8 @@ class Llama(CompatMixin):
             t_p_eval_ms, n_p_eval: milliseconds in batches of several tokens (prompts), and those tokens.
             t_eval_ms, n_eval: milliseconds in batches of one token (generation), and those tokens.
             n_reused: how often a compute graph was used again.
+            n_threads, n_threads_batch: threads that generate, and that process prompts: the numbers that were given, or
+                else as many as pay at present.
         """
         return self._require_engine().context.perf()
 

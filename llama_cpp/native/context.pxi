@@ -4,6 +4,7 @@
 # buffers (rows x vocabulary), so llama.cpp's default of a row for each token of a batch is far too much.
 cdef enum:
     MIN_OUTPUTS = 64
+    NOT_COMPUTED = -1000        # no code of llama_decode: an exception was raised
 
 
 # Decoders whose embeddings are their last norm's output, of which llama.cpp goes on to compute logits for every token.
@@ -119,6 +120,16 @@ cdef class Context:
     cdef int type_k                 # a ggml_type
     cdef readonly int n_threads
     cdef readonly int n_threads_batch
+    cdef bint adapts                # those of batches of one token are as many as pay, up to n_threads
+    cdef bint adapts_batch          # those of larger batches likewise
+    cdef Pace single                # of batches of one token
+    cdef Pace few                   # of those of less than FEW_TOKENS
+    cdef Pace many                  # of larger ones
+    cdef int active                 # what llama.cpp was last told to take
+    cdef int active_batch
+    cdef ThreadClocks clocks
+    cdef int64_t measured_us        # when CPU time was last measured
+    cdef cbool stopped              # the last step was given up, because others use the CPUs
     cdef int pooling                # a llama_pooling_type
     cdef bint pools                 # it is done here
     cdef object __weakref__
@@ -159,7 +170,7 @@ cdef class Context:
             if self.ptr == NULL:
                 raise LlamaError("it could not be made")
             self.describe(config, n_ctx_seq, params.n_outputs_max)
-            self.make_threads()
+            self.make_threads(config)
             model.children.add(self)
         except LlamaError as error:
             raise ModelLoadError(native_message(f"{what}: {error}")) from None
@@ -204,12 +215,13 @@ cdef class Context:
         # Where every layer is recurrent, there is none, and the setting makes no difference.
         self.n_streams = 1 if config.kv_unified or llama_model_is_recurrent(self.model.ptr) else self.n_seq_max
         self.n_outputs_max = n_outputs_max
-        self.n_threads, self.n_threads_batch = config.threads()
+        self.active, self.active_batch = self.n_threads, self.n_threads_batch = config.threads()
         return 0
 
-    cdef int make_threads(self) except -1:
+    cdef int make_threads(self, object config) except -1:
         """Give the context threads of its own, which ggml would otherwise start anew for every graph."""
-        cdef ggml_threadpool_params params = ggml_threadpool_params_default(max(self.n_threads, self.n_threads_batch))
+        cdef int n = max(self.n_threads, self.n_threads_batch)
+        cdef ggml_threadpool_params params = ggml_threadpool_params_default(n)
         cdef ggml_threadpool_new_t threadpool_new = <ggml_threadpool_new_t> cpu_function(b"ggml_threadpool_new")
         self.pool_free = <ggml_threadpool_free_t> cpu_function(b"ggml_threadpool_free")
         if threadpool_new == NULL or self.pool_free == NULL:
@@ -218,7 +230,68 @@ cdef class Context:
             self.pool = threadpool_new(&params)
             if self.pool != NULL:
                 llama_attach_threadpool(self.ptr, self.pool, self.pool)
+        # Waiting for a GPU looks like waiting for a CPU.
+        computes_here = not llama_supports_gpu_offload() or config.n_gpu_layers == 0
+        if config.n_threads is None and n > 1 and self.pool != NULL and computes_here:
+            self.adapts = self.clocks.find(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), self.pool, n)
+            self.adapts_batch = self.adapts and config.n_threads_batch is None
+        self.single = Pace(self.n_threads)
+        self.few = Pace(self.n_threads_batch)
+        self.many = Pace(self.n_threads_batch)
         return 0
+
+    cdef int compute(self, const llama_batch * batch, bint stoppable) except? NOT_COMPUTED nogil:
+        """Compute a batch with as many threads as pay (llama_decode); return its code.
+
+        Args:
+            batch: the batch.
+            stoppable: whether it may be stopped because others use the CPUs: with code 2, and not twice on end.
+        """
+        if self.adapts and batch.n_tokens == 1:
+            return self.compute_at(self.single, batch, 1.0, stoppable)
+        if self.adapts_batch and 1 < batch.n_tokens < FEW_TOKENS:
+            return self.compute_at(self.few, batch, batch.n_tokens + BASE_TOKENS, stoppable)
+        if self.adapts_batch and batch.n_tokens >= FEW_TOKENS:
+            return self.compute_at(self.many, batch, batch.n_tokens + BASE_TOKENS, False)
+        return llama_decode(self.ptr, batch[0])
+
+    cdef int compute_at(
+        self, Pace pace, const llama_batch * batch, double work, bint stoppable
+    ) except? NOT_COMPUTED nogil:
+        """Compute a batch of some kind, and learn from what it costs."""
+        cdef Watch * watch = &self.interrupt.watch
+        cdef int n = self.active if batch.n_tokens == 1 else self.active_batch
+        cdef int64_t now, lost = -1, pages = 0
+        cdef int rc
+        cdef cbool measure
+        if n != pace.n:
+            if batch.n_tokens == 1:
+                self.active = pace.n
+            else:
+                self.active_batch = pace.n
+            llama_set_n_threads(self.ptr, self.active, self.active_batch)
+        watch.clocks = &self.clocks
+        watch.n_threads = pace.n
+        watch.held_up = False
+        watch.until_us = 0
+        watch.start_us = ggml_time_us()
+        measure = watch.start_us - self.measured_us >= MEASURE_EVERY_US * pace.n
+        if measure:
+            pages = pages_read()
+            watch.used_us = self.clocks.used_us(pace.n)
+            if stoppable and not self.stopped and pace.limit(work) > 0:
+                watch.until_us = watch.start_us + pace.limit(work)
+        rc = llama_decode(self.ptr, batch[0])
+        now = ggml_time_us()
+        if measure:
+            self.measured_us = now
+            if pages_read() == pages:
+                lost = lost_us(watch, now)
+        watch.until_us = 0
+        self.stopped = rc == 2 and watch.held_up
+        if rc == 0 or self.stopped:
+            pace.note(now, now - watch.start_us, work, lost, self.stopped)
+        return rc
 
     def __dealloc__(self):
         if self.born == fork_generation:
@@ -321,7 +394,7 @@ cdef class Context:
         self.enter()
         try:
             with nogil:
-                rc = llama_decode(self.ptr, batch.batch)
+                rc = self.compute(&batch.batch, False)
                 native_log.muted = GGML_LOG_LEVEL_NONE
             raise_interrupt(&self.interrupt)
         finally:
@@ -417,7 +490,7 @@ cdef class Context:
                 last += 1
             if self.memory != NULL:
                 llama_memory_clear(self.memory, False)
-            rc = llama_decode(self.ptr, batch.batch)
+            rc = self.compute(&batch.batch, False)
             native_log.muted = GGML_LOG_LEVEL_NONE
             if self.interrupt.error[0] != NULL or exiting:
                 return 0
@@ -509,6 +582,8 @@ cdef class Context:
             t_p_eval_ms, n_p_eval: milliseconds in batches of several tokens (prompts), and those tokens.
             t_eval_ms, n_eval: milliseconds in batches of one token (generation), and those tokens.
             n_reused: how often a compute graph was used again.
+            n_threads, n_threads_batch: threads that generate, and that process prompts: the numbers that were given, or
+                else as many as pay at present.
         """
         self.alive()
         data = llama_perf_context(self.ptr)
@@ -521,6 +596,8 @@ cdef class Context:
             "n_p_eval": data.n_p_eval if data.t_p_eval_ms > 0 else 0,
             "n_eval": data.n_eval if data.t_eval_ms > 0 else 0,
             "n_reused": data.n_reused,
+            "n_threads": self.single.n,
+            "n_threads_batch": self.many.n,
         }
 
     def perf_reset(self):

@@ -8,6 +8,7 @@ cdef struct Interrupt:
     int64_t clock_us        # the last look at the clock
     int64_t deadline_us     # when to stop; 0: never
     int64_t signals_us      # the last PyErr_CheckSignals
+    Watch watch             # of a step that may be stopped because others use the CPUs
     PyObject * progress     # is called while a file loads, with the share that is there; borrowed, may be NULL
     float told              # the share that it was last called with
     PyObject * error[3]     # what a signal handler raised (type, value, traceback), owned
@@ -15,6 +16,8 @@ cdef struct Interrupt:
 cdef enum:
     SIGNALS_EVERY_US = 50000
     CLOCK_EVERY_US = 1000
+    MAX_SKIP = 255
+    MAX_SKIP_WATCHED = 15   # threads that are held up may take a time slice for each node
 
 
 cdef cbool poll(void * data) noexcept nogil:
@@ -36,8 +39,10 @@ cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
     now = ggml_time_us()
     elapsed = now - interrupt.clock_us
     interrupt.clock_us = now
-    interrupt.skip = min(2 * interrupt.skip + 1, 255) if elapsed < CLOCK_EVERY_US else interrupt.skip // 2
-    interrupt.countdown = interrupt.skip
+    interrupt.skip = min(2 * interrupt.skip + 1, MAX_SKIP) if elapsed < CLOCK_EVERY_US else interrupt.skip // 2
+    interrupt.countdown = interrupt.skip if interrupt.watch.until_us == 0 else min(interrupt.skip, MAX_SKIP_WATCHED)
+    if interrupt.watch.until_us != 0 and now >= interrupt.watch.until_us and held_up(&interrupt.watch, now):
+        return True
     if interrupt.deadline_us != 0 and now >= interrupt.deadline_us:
         return True
     if interrupt.main_thread and now - interrupt.signals_us >= SIGNALS_EVERY_US:
@@ -75,6 +80,8 @@ cdef void arm(Interrupt * interrupt) noexcept:
     interrupt.clock_us = ggml_time_us()
     interrupt.signals_us = interrupt.clock_us
     interrupt.deadline_us = 0
+    interrupt.watch.until_us = 0
+    interrupt.watch.held_up = False
     interrupt.progress = NULL
     interrupt.told = 0.0
     native_log.muted = GGML_LOG_LEVEL_NONE

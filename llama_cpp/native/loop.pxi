@@ -487,7 +487,8 @@ cdef class DecodeLoop:
             again = False  # who closes it waits for that
         if self.context.interrupt.error[0] != NULL or self.context.closing or exiting or not self.fill():
             return False
-        rc = llama_decode(self.context.ptr, self.batch.batch)
+        # A recurrent state can't go back to where it was before a step that was stopped.
+        rc = self.context.compute(&self.batch.batch, not self.recurrent)
         native_log.muted = GGML_LOG_LEVEL_NONE
         self.shift_pending = self.shift_pending and rc != 0
         if rc == 1:
@@ -804,7 +805,7 @@ cdef class DecodeLoop:
                     slot.tokens[i] if i < <int> slot.tokens.size() else slot.draft[i - slot.tokens.size()]
                 )
                 self.draft_batch.put(slot.draft_held.back(), i, i == size - 1)
-            if llama_decode(self.draft.ptr, batch[0]) != 0:
+            if self.draft.compute(batch, False) != 0:
                 # Stopped, or out of memory: there are no guesses then, and the next ones start anew.
                 slot.draft_held.clear()
                 llama_memory_seq_rm(memory, slot.seq_id, -1, -1)
@@ -849,6 +850,7 @@ cdef class DecodeLoop:
         """After a decode that did not finish, put the memory back to what it held of each slot before it."""
         for slot in self.slots:
             if slot.n_taken > 0:
+                slot.n_drafted -= <int> slot.draft.size()  # the next step guesses again
                 # A recurrent state may have advanced by an unknown part of the batch.
                 self.rewind(slot, 0 if self.recurrent else slot.n_past)
         return 0

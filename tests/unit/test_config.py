@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from llama_cpp import Llama, LlamaConfig, LlamaWarning, ModelLoadError, SamplingParams, ValidationError
-from llama_cpp.config import available_cpus, check_int
+from llama_cpp.config import check_int
+from llama_cpp.machine import available_cpus
 
 HUGE = (10**400, -(10**400), 10**5000)  # too large for a float, and to be written as text
 NOT_AN_INT: tuple[Any, ...] = (True, "5", 5.0, math.nan, None, [5], b"5")

@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "llama_cpp"
 # What each module, or folder, may import of the package.
 ALLOWED = {
     "errors": set(),
-    "config": {"errors"},
+    "machine": set(),
+    "config": {"errors", "machine"},
     "types": set(),
     "_core": {"errors", "config"},
     "logs": {"_core", "config", "errors"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "embedding": {"_core", "config", "engine", "errors"},
     "chat": {"errors", "json_types"},
     "chat_completions": {"chat", "completions", "config", "errors", "grammar", "results", "types"},
-    "engine": {"_core", "config", "errors", "grammar", "logs", "results", "types"},
+    "engine": {"_core", "config", "errors", "grammar", "logs", "machine", "results", "types"},
     "state": {"errors"},
     "files": {"_core", "config", "errors"},
     "lora": {"_core"},
@@ -73,7 +74,7 @@ ALLOWED = {
         "session",
     },
     "cli": {"__init__", "doctor", "hub"},
-    "doctor": {"__init__", "_core", "config", "hub"},
+    "doctor": {"__init__", "_core", "hub", "machine"},
     "__main__": {"cli"},
     "batch": {"__init__", "hub"},
     "completions": {"config", "errors", "results", "types"},

@@ -1572,7 +1572,6 @@ class Llama(CompatMixin):
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]], options: Mapping[str, Any]
     ) -> tuple[ChatCall, list[int]]:
         """Render messages and tokenize them."""
-        from .chat.calls import with_generic_tools
         from .chat.messages import check_documents, check_template_kwargs, render
         from .chat_completions import ChatCall
 
@@ -1590,17 +1589,14 @@ class Llama(CompatMixin):
         kwargs = check_template_kwargs(options.get("chat_template_kwargs"))
         if options.get("reasoning_effort") is not None:
             kwargs["reasoning_effort"] = options["reasoning_effort"]
-        shown: list[dict[str, Any]] | None = tools or None
         syntax = template.syntax(**kwargs)
         if continues:
             syntax = syntax.after(messages[-1]["content"])
-        if syntax.calls is None:
-            messages, shown = with_generic_tools(messages, tools) if tools else messages, None
         pieces = render(
             template,
             messages,
             self._special_tokens,
-            tools=shown,
+            tools=tools or None,
             add_generation_prompt=begins is not False and not continues,
             continue_final_message=continues,
             documents=check_documents(options.get("documents")),

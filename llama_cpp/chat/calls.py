@@ -14,19 +14,6 @@ from ..json_types import hints_of, schema_of_type, schemas_of_types
 
 Tool = dict[str, Any]
 
-GENERIC_PROMPT = """You may call one or more functions to assist with the user query.
-
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>
-{tools}
-</tools>
-
-For each function call, return a JSON object with function name and arguments within <tool_call></tool_call> XML tags:
-<tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""
-
-
 # -- what requests say -------------------------------------------------------------------------------------------------
 
 
@@ -95,32 +82,6 @@ def check_tool_choice(choice: Any, tools: Sequence[Tool]) -> tuple[str, list[Too
             f"with the name of a tool ({names}); got {choice!r}"
         )
     return "required", chosen
-
-
-def with_generic_tools(messages: Sequence[Mapping[str, Any]], tools: Sequence[Tool]) -> list[dict[str, Any]]:
-    """Say in messages what a template that knows no tools can't: the tools, calls and results, in Hermes' form."""
-    listed = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
-    prompt = GENERIC_PROMPT.format(tools=listed)
-    rewritten: list[dict[str, Any]] = []
-    for message in messages:
-        new = dict(message)
-        calls = new.pop("tool_calls", None)
-        if calls:
-            texts = [
-                "<tool_call>\n"
-                + json.dumps({"name": call["function"]["name"], "arguments": call["function"]["arguments"]})
-                + "\n</tool_call>"
-                for call in calls
-            ]
-            new["content"] = "\n".join([*([new["content"]] if new.get("content") else []), *texts])
-        if new.get("role") == "tool":
-            new = {"role": "user", "content": f"<tool_response>\n{new.get('content', '')}\n</tool_response>"}
-        rewritten.append(new)
-    if rewritten and rewritten[0]["role"] == "system":
-        rewritten[0]["content"] = f"{rewritten[0]['content']}\n\n{prompt}"
-    elif listed:
-        rewritten.insert(0, {"role": "system", "content": prompt})
-    return rewritten
 
 
 # -- functions as tools ------------------------------------------------------------------------------------------------

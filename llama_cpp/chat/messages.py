@@ -19,7 +19,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
 def check_messages(messages: Any) -> list[dict[str, Any]]:
-    """Return messages as templates expect them: texts in one piece, arguments as dicts.
+    """Return messages as templates expect them: texts in one piece, arguments as dicts, or as text if that is no JSON.
 
     Raises:
         ValidationError: naming the index and what is wrong there.
@@ -57,14 +57,20 @@ def check_documents(documents: Any) -> list[dict[str, Any]] | None:
 
 
 def _check_message(name: str, message: Any) -> dict[str, Any]:
+    if callable(getattr(message, "model_dump", None)):  # of the openai package, and of others made with pydantic
+        message = message.model_dump()
     if not isinstance(message, Mapping):
         raise ValidationError(f"{name} must be a dict, got {message!r}")
     if message.get("role") not in ROLES:
         raise ValidationError(f"{name} must have one of the roles {', '.join(ROLES)}; got {message.get('role')!r}")
     checked = {key: value for key, value in message.items() if value is not None or key == "content"}
     checked["content"] = _text_of(name, message.get("content"))
-    if message["role"] == "developer":
-        checked["role"] = "system"
+    checked["role"] = {"developer": "system", "function": "tool"}.get(message["role"], message["role"])
+    if checked["content"] is None and isinstance(message.get("refusal"), str):
+        checked["content"] = message["refusal"]
+    function = checked.pop("function_call", None)
+    if function is not None and not checked.get("tool_calls"):  # OpenAI's form before there were tools
+        checked["tool_calls"] = [{"function": function}]
     if not isinstance(checked.get("tool_calls", []), (list, tuple)):
         raise ValidationError(f"the tool_calls of {name} must be a list, got {checked['tool_calls']!r}")
     if checked.get("tool_calls"):
@@ -100,8 +106,8 @@ def _check_call(name: str, call: Any) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
-        except ValueError:
-            raise ValidationError(f"the arguments of a tool call of {name} are no JSON: {arguments!r}") from None
+        except ValueError:  # the call was cut, by max_tokens for instance; the model sees it as it was
+            return {**call, "type": "function", "function": dict(function)}
     if not isinstance(arguments, Mapping):
         raise ValidationError(f"the arguments of a tool call of {name} must be an object, got {arguments!r}")
     return {**call, "type": "function", "function": {**function, "arguments": arguments}}
@@ -116,7 +122,7 @@ def as_parts(message: Mapping[str, Any]) -> dict[str, Any]:
 def render(
     template: ChatTemplate, messages: Sequence[Mapping[str, Any]], special: Collection[str], **arguments: Any
 ) -> list[str]:
-    """Render messages, cut wherever something that a request says has the text of a special token.
+    """Render messages, fitted to the template, and cut where what a request says has the text of a special token.
 
     Each piece can be tokenized with special tokens on: those that stand in texts of the request, or at the border of
     two of them, are cut in two, and only the template's own are left whole. To find them behind the template, a
@@ -133,10 +139,10 @@ def render(
     mark = next((chr(code) for code in range(0xE000, 0xF900) if chr(code) not in everything), None)
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
+    from .fit import fitted
+
     texts = [text for text in special if len(text) > 1 and not text[0].isalnum()]
     syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in _REQUEST})
-    if syntax.string_arguments:
-        messages = [_with_arguments_as_text(message) for message in messages]
     thinking = (syntax.think_start, syntax.think_end)
     tokens, spoken = _tokens(tuple(texts)), _tokens(tuple(text for text in texts if text not in thinking))
     guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else tokens) for message in messages]
@@ -144,21 +150,8 @@ def render(
         if arguments.get(name):
             arguments[name] = _guard(arguments[name], mark, tokens)
     escaped = f"\\u{ord(mark):04x}"  # what tojson(ensure_ascii=true) writes
+    guarded, arguments = fitted(template, syntax, guarded, arguments)
     return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, tokens)
-
-
-def _with_arguments_as_text(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    calls = [
-        {
-            **call,
-            "function": {
-                **call["function"],
-                "arguments": json.dumps(call["function"]["arguments"], ensure_ascii=False),
-            },
-        }
-        for call in message.get("tool_calls", ())
-    ]
-    return {**message, "tool_calls": calls} if calls else message
 
 
 class _Tokens:

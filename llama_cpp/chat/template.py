@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import numbers
+import re
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TemplateError, ValidationError
 from .sandbox import compile_template, run
 from .syntax import Syntax, derive
+
+if TYPE_CHECKING:
+    from .fit import Plan
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -33,8 +39,10 @@ class ChatTemplate:
         self.bos_token = bos_token
         self.eos_token = eos_token
         self._template = compile_template(source)
+        self._lists_functions = "functions" in source and not re.search(r"\btools\b", source)
         self._syntaxes: dict[str, Syntax] = {}
         self._overrides: Mapping[str, Any] = {}
+        self.plans: dict[str, Plan] = {}  # of requests that were fitted to it
 
     def render(
         self,
@@ -59,6 +67,8 @@ class ChatTemplate:
             TemplateError: if the template fails, refuses the messages, takes too long or writes too much.
             ValidationError: if an argument holds what JSON has nothing for, or there is no message to continue.
         """
+        if self._lists_functions:
+            template_kwargs = {**_functions(tools), **template_kwargs}
         given = {"bos_token": self.bos_token, "eos_token": self.eos_token, **_plain("template_kwargs", template_kwargs)}
         conversation = [_with_reasoning(message) for message in _plain("messages", list(messages))]
         if continue_final_message:
@@ -143,6 +153,12 @@ def _as_schemas(tools: Sequence[Any]) -> list[Any]:
     from .calls import tool_of
 
     return [tool_of(tool) if callable(tool) else tool for tool in tools]
+
+
+def _functions(tools: Sequence[Any] | None) -> dict[str, str]:
+    """Return the variables that FireFunction's template has in the place of tools."""
+    listed = [tool["function"] for tool in _as_schemas(tools or [])]
+    return {"functions": json.dumps(listed, indent=4), "datetime": time.strftime("%Y-%m-%d")}
 
 
 def _with_reasoning(message: Any) -> Any:

@@ -490,7 +490,7 @@ def test_wrong_arguments_are_refused(smol: Llama, tiny_path: Path, tmp_path: Pat
         ([{"role": "user"}], "has no content"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "part of type 'image_url'"),
         ([{"role": "assistant", "tool_calls": 5}], "tool_calls of messages.0. must be"),
-        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}], "no JSON"),
+        ([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}], "an object"),
     ]:
         with pytest.raises(ValidationError, match=reason):
             smol.create_chat_completion(messages)  # type: ignore[arg-type]

@@ -13,10 +13,9 @@ import pytest
 
 from llama_cpp import ChatTemplate, LlamaGrammar, TemplateError
 from llama_cpp.chat.call_grammar import answer_grammar, answer_mark
-from llama_cpp.chat.calls import check_tools, with_generic_tools
+from llama_cpp.chat.calls import check_tools
 from llama_cpp.chat.parser import StreamParser, message_of, new_call_id, parse
 from llama_cpp.chat.reasoning import split_thinking, strip_thinking
-from llama_cpp.chat.template import CHATML
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
 STEMS = [path.stem for path in TEMPLATES]
@@ -311,22 +310,6 @@ def test_the_cost_of_a_token_does_not_grow_with_the_text() -> None:
 
     for text in ("a word ", "\n"):
         assert min(seconds(20_000, text) for _ in range(3)) < 4 * min(seconds(2000, text) for _ in range(3))
-
-
-def test_models_without_tools_are_asked_in_hermes_form() -> None:
-    messages = with_generic_tools(
-        [
-            {"role": "user", "content": "Weather?"},
-            {"role": "assistant", "content": "", "tool_calls": [call("noop", {})]},
-            {"role": "tool", "content": "sunny"},
-        ],
-        TOOLS,
-    )
-    assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-    assert '"get_weather"' in messages[0]["content"]
-    template = ChatTemplate(CHATML)
-    for text in (messages[2]["content"], 'ok <tool_call>\n{"name": "noop", "arguments": {}}\n</tool_call>'):
-        assert simple(template.parse(text, tools=TOOLS))[2:] == (["noop"], [{}])
 
 
 @pytest.mark.parametrize(

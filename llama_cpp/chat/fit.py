@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
-from .messages import as_parts
-from .syntax import GENERIC_CALLS, CallSyntax, Syntax
+from .messages import REQUEST, as_parts
+from .syntax import GENERIC_CALLS, THINKING_KWARGS, CallSyntax, Syntax
 from .writer import read_cut, told_documents, told_result, told_tools, written_calls
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
+logger = logging.getLogger("llama_cpp")
+
 _ABSENT = "absent"
+_VARIABLES = (*REQUEST, *THINKING_KWARGS)  # which are heard of in any case
 _KEPT = 64  # plans of a template
 
 
@@ -108,11 +112,22 @@ def fitted(
     key = json.dumps([copy.messages, copy.arguments, repr(syntax)], default=str)
     plan = template.plans.get(key)
     if plan is None:
-        plan = _Search(template, syntax, copy).plan()
+        search = _Search(template, syntax, copy)
+        plan = search.plan()
+        search.warn(plan)
         if len(template.plans) >= _KEPT:
             template.plans.clear()
         template.plans[key] = plan
+    _warn(template, "the variable {!r}", [name for name in arguments if name not in _VARIABLES])
     return put(plan, syntax, complete, arguments)
+
+
+def _warn(template: ChatTemplate, what: str, names: Sequence[str], text: str | None = None) -> None:
+    """Say once what a template has no place for, and the model does not hear of."""
+    for name in names:
+        if name not in (template.source if text is None else text) and name not in template.warned:
+            template.warned.add(name)
+            logger.warning("the chat template does not look at %s", what.format(name))
 
 
 def put(
@@ -150,6 +165,9 @@ def put(
 
 
 # -- finding a plan ----------------------------------------------------------------------------------------------------
+
+
+_SPEAKER = "qspeakerq"
 
 
 class _Copy:
@@ -203,7 +221,7 @@ class _Copy:
         if message.get("tool_call_id") is not None:
             copy["tool_call_id"] = self._id(str(message["tool_call_id"]))
         if isinstance(message.get("name"), str):
-            copy["name"] = "qspeakerq"
+            copy["name"] = _SPEAKER
         return copy
 
     def _call(self, call: Mapping[str, Any]) -> Message:
@@ -301,6 +319,13 @@ class _Search:
         for lesser in (self._tools, self._documents, self._calls, self._system, self._turns):
             found = next((plan for plan in lesser(found, first) if not self._missing(plan)), found)
         return found
+
+    def warn(self, plan: Plan) -> None:
+        """Say so if the template does not write who speaks."""
+        messages, arguments = put(plan, self._syntax, self._copy.messages, self._copy.arguments)
+        if any(message["role"] != "tool" and message.get("name") == _SPEAKER for message in messages):
+            text = self._template.render(messages, **arguments)
+            _warn(self._template, "names of who speaks; say them in the text", [_SPEAKER], text)
 
     def _missing(self, plan: Plan) -> list[str]:
         """Return what a template leaves out under a plan; all of it if it refuses that."""

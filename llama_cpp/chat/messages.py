@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .template import ChatTemplate
 
 # Arguments of ChatTemplate.render that no template gets as its own.
-_REQUEST = ("tools", "documents", "add_generation_prompt", "continue_final_message")
+REQUEST = ("tools", "documents", "add_generation_prompt", "continue_final_message")
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 
@@ -38,7 +38,7 @@ def check_template_kwargs(kwargs: Any) -> dict[str, Any]:
     if kwargs is not None and (not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs)):
         raise ValidationError(f"chat_template_kwargs must be a dict of names and values, got {kwargs!r}")
     for name in kwargs or ():
-        if name in ("messages", *_REQUEST):
+        if name in ("messages", *REQUEST):
             raise ValidationError(f"chat_template_kwargs can't have {name!r}; it is an argument of the request itself")
     return dict(kwargs or {})
 
@@ -142,7 +142,7 @@ def render(
     from .fit import fitted
 
     texts = [text for text in special if len(text) > 1 and not text[0].isalnum()]
-    syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in _REQUEST})
+    syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in REQUEST})
     thinking = (syntax.think_start, syntax.think_end)
     tokens, spoken = _tokens(tuple(texts)), _tokens(tuple(text for text in texts if text not in thinking))
     guarded = [_guard(message, mark, spoken if message["role"] == "assistant" else tokens) for message in messages]

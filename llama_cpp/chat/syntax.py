@@ -91,7 +91,7 @@ class CallSyntax:
 
 
 # Variables by which templates are told to let the model think.
-_THINKING_KWARGS = ("enable_thinking", "thinking")
+THINKING_KWARGS = ("enable_thinking", "thinking")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Syntax:
         """Tell whether an answer in a form comes after thinking, which the prompt begins or was told to ask for."""
         if self.thinks_already or (self.harmony and not self.continues):
             return True
-        wanted = any(template_kwargs.get(name) is True for name in _THINKING_KWARGS)
+        wanted = any(template_kwargs.get(name) is True for name in THINKING_KWARGS)
         return wanted and bool(self.think_end) and not self.continues
 
     @property

@@ -43,6 +43,7 @@ class ChatTemplate:
         self._syntaxes: dict[str, Syntax] = {}
         self._overrides: Mapping[str, Any] = {}
         self.plans: dict[str, Plan] = {}  # of requests that were fitted to it
+        self.warned: set[str] = set()  # what was said that it has no place for
 
     def render(
         self,

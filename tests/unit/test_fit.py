@@ -334,3 +334,17 @@ def test_the_form_of_a_request_is_looked_at_once() -> None:
     for text in ("one", "two", "three"):
         assert text in prompt_of(template, [system("s"), user(text)])
     assert len(template.plans) == 1
+
+
+def test_what_the_template_has_no_place_for_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    template = ChatTemplate(HEAD + "{{ m.content }}" + TAIL)
+    for _ in range(2):
+        prompt_of(template, [{**user("Hi"), "name": "Alice"}], reasoning_effort="low", enable_thinking=True)
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "the chat template does not look at names of who speaks",
+        "the chat template does not look at the variable 'reasoning_effort'",
+    ]
+    caplog.clear()
+    prompt_of(template_of("Kimi-K2-Instruct"), [{**user("Hi"), "name": "Alice"}])
+    prompt_of(template_of("openai-gpt-oss-120b"), [user("Hi")], reasoning_effort="low")
+    assert not caplog.records

@@ -43,9 +43,8 @@ class Vocabulary:
         self._tokenize = tokenize
         self._ids: dict[bytes, int] = {}
         self._matchers: dict[str, LLMatcher] = {}
-        self.native: LLTokenizer = LLTokenizer(
-            TokenizerWrapper(self), n_vocab=len(pieces), eos_token=sorted(eog) or [self.eos_token_id]
-        )
+        # It is told of one end, since llguidance before 1.6 takes no more; `Constraint` adds the others.
+        self.native: LLTokenizer = LLTokenizer(TokenizerWrapper(self), n_vocab=len(pieces), eos_token=self.eos_token_id)
 
     def matcher(self, grammar: str) -> LLMatcher:
         """Return a matcher at the beginning of a text; the last grammars are kept, which take milliseconds to read.
@@ -134,11 +133,14 @@ class Constraint:
 
     def mask(self, address: int, n_bytes: int) -> None:
         """Set a bit, at an address, for each token that `allows` may allow; the vocabulary is padded to 32 tokens."""
-        if self._trigger is None and not self._forced:
-            self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
-            return
         import ctypes
 
+        if self._trigger is None and not self._forced:
+            self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
+            for token in self._vocabulary.eog if self._matcher.is_accepting() else ():
+                word, bit = divmod(token, 32)
+                ctypes.c_uint32.from_address(address + 4 * word).value |= 1 << bit
+            return
         ctypes.memset(address, 0 if self._forced else 0xFF, n_bytes)  # any text may stand before the grammar
         if self._forced:
             word, bit = divmod(self._forced[0], 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import json
 import pickle
@@ -14,6 +15,7 @@ import pytest
 from typing_extensions import Required, TypedDict
 
 from llama_cpp import LlamaGrammar, ValidationError
+from llama_cpp.grammar.constraint import Constraint, Vocabulary
 
 
 class Color(enum.Enum):
@@ -205,3 +207,20 @@ def test_grammars_are_values(tmp_path: Path) -> None:
     path = tmp_path / "g.gbnf"
     path.write_text('root ::= "é"', encoding="utf-8")
     assert LlamaGrammar.from_file(path) == LlamaGrammar.from_string('root ::= "é"')
+
+
+def test_every_end_of_a_vocabulary_ends_a_text() -> None:
+    pieces = [*(bytes([byte]) for byte in range(256)), b"<end>", b"<turn>", b"<other>"]
+    vocabulary = Vocabulary(pieces, {256, 257, 258}, {256, 258}, list)
+    constraint = Constraint(vocabulary, LlamaGrammar.from_regex("ab|abc").llguidance or "", fast_forward=False)
+
+    def allowed() -> set[int]:
+        words = (ctypes.c_uint32 * 9)()
+        constraint.mask(ctypes.addressof(words), ctypes.sizeof(words))
+        return {token for token in range(len(pieces)) if words[token // 32] >> token % 32 & 1}
+
+    assert allowed() == {ord("a")}
+    constraint.accept(ord("a"))
+    constraint.accept(ord("b"))
+    assert allowed() == {ord("c"), 256, 258}
+    assert [constraint.allows(token) for token in (256, 257, 258)] == [True, False, True]

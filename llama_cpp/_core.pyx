@@ -42,7 +42,6 @@ from libcpp.vector cimport vector
 
 from .config import DEFAULT_SAMPLERS as _DEFAULT_SAMPLERS
 from .config import MAX_BIAS as _MAX_BIAS
-from .config import MIN_TEMPERATURE as _MIN_TEMPERATURE
 from .config import check_int
 from .errors import ClosedError, GenerationError, LlamaError, ModelLoadError, ValidationError
 

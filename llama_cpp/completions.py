@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from .config import SamplingParams, check_bool, check_known, refuse_unknown
 from .errors import ValidationError
@@ -144,15 +144,19 @@ def chat_logprobs(logprobs: CompletionLogprobs | None, n_top: int) -> ChatLogpro
     content: list[TokenLogprob] = []
     for token, value, top in zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"], strict=True):
         best = sorted((top or {}).items(), key=lambda item: -item[1])[:n_top]
-        alternatives: list[TopLogprob] = [
-            {"token": text, "logprob": one, "bytes": list(text.encode())} for text, one in best
-        ]
-        content.append(
-            {
-                "token": token,
-                "logprob": value or 0.0,
-                "bytes": list(token.encode()),
-                "top_logprobs": alternatives,
-            }
-        )
+        alternatives: list[TopLogprob] = [{**_token_of(name), "logprob": one} for name, one in best]
+        content.append({**_token_of(token), "logprob": value or 0.0, "top_logprobs": alternatives})
     return {"content": content, "refusal": None}
+
+
+class _Token(TypedDict):
+    token: str
+    bytes: list[int]
+
+
+def _token_of(name: str) -> _Token:
+    """Return a token's text and bytes, of its name in a completion; chats leave out "bytes:" there."""
+    escaped = name.removeprefix("bytes:")
+    if escaped == name or not escaped.startswith("\\x"):
+        return {"token": name, "bytes": list(name.encode())}
+    return {"token": escaped, "bytes": list(bytes.fromhex(escaped.replace("\\x", "")))}

@@ -9,7 +9,7 @@ import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from .errors import ModelLoadError, ValidationError
 from .machine import available_cpus
@@ -24,6 +24,18 @@ DEFAULT_N_BATCH = 2048
 RANDOM_SEEDS = (None, -1, 0xFFFFFFFF)
 
 T = TypeVar("T")
+
+
+class DefaultFloat(float):
+    """A number that nobody named, where it matters whether somebody did; it is kept by copies of what holds it."""
+
+
+class DefaultInt(int):
+    """A whole number that nobody named; see DefaultFloat."""
+
+
+DEFAULT_MAX_TOKENS = DefaultInt(128)
+
 
 # Names are those of llama.cpp's command-line tools, numbers those of ggml.h and llama.h.
 CACHE_TYPES = {
@@ -308,7 +320,7 @@ class LlamaConfig:
         parse_special: let generate() and its kin read special tokens in a prompt's text.
         chat_format: name of the chat template to use; None: the model's default one.
         verbose: report llama.cpp's progress to the "llama_cpp" logger, not its errors alone; holds for the process.
-        seed: seed of requests that give none; -1 draws one for each request.
+        seed: where the sequence of seeds begins that requests without one of their own take; -1 is random ones.
 
     Raises:
         ValidationError: from the constructor and from `validate`, for a value of the wrong type or range.
@@ -477,10 +489,12 @@ class SamplingParams:
         top_p: keep the likeliest tokens that together have probability p; 1 is off (https://arxiv.org/abs/1904.09751).
         min_p: keep tokens at least min_p times as likely as the likeliest; 0 is off (llama.cpp #3841).
         min_keep: tokens that top_p, min_p, typical_p and XTC always leave.
-        repeat_penalty: divides the logits of recent tokens, prompt included, by 1e-6 at least; 1 is off.
+        repeat_penalty: divides the logits of recent tokens, by 1e-6 at least; 1 is off. Where nobody names it, the
+            default does not act at temperature 0, which then is the plain argmax.
         repeat_last_n: tokens that count as recent; 0 is none, -1 the whole context.
         presence_penalty: subtracted once from the logits of recent tokens.
         frequency_penalty: subtracted from the logits of recent tokens, as often as they occur.
+        penalize_prompt: let the penalties, DRY's too, look at the tokens before the generated ones as well.
         seed: of the random choice; None or -1 leaves it to the request and the config.
         typical_p: locally typical sampling; 1 is off (https://arxiv.org/abs/2202.00666).
         top_n_sigma: keep tokens within n standard deviations of the best; -1 is off (https://arxiv.org/abs/2411.07641).
@@ -514,7 +528,7 @@ class SamplingParams:
     top_p: float = 0.95
     min_p: float = 0.0
     min_keep: int = 1
-    repeat_penalty: float = 1.1
+    repeat_penalty: float = DefaultFloat(1.1)
     repeat_last_n: int = 64
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -537,6 +551,7 @@ class SamplingParams:
     adaptive_p_decay: float = 0.9
     logit_bias: Mapping[int, float] | None = None
     samplers: Sequence[str | CustomSampler] | None = None
+    penalize_prompt: bool = False
 
     _RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "temperature": (0.0, 1e6),
@@ -576,6 +591,7 @@ class SamplingParams:
         check_int("dry_allowed_length", self.dry_allowed_length, 0)
         check_int("dry_penalty_last_n", self.dry_penalty_last_n, -1)
         check_int("mirostat", self.mirostat, 0, 2)
+        check_bool("penalize_prompt", self.penalize_prompt)
         check_seed("seed", self.seed)
         check_list("dry_sequence_breakers", self.dry_sequence_breakers)
         for breaker in self.dry_sequence_breakers:
@@ -593,6 +609,18 @@ class SamplingParams:
             if len(set(names)) != len(names):
                 raise ValidationError(f"samplers names one twice: {names}")
 
+    def is_greedy(self) -> bool:
+        """Tell whether the likeliest token is chosen."""
+        return self.temperature < MIN_TEMPERATURE
+
+    def penalties(self) -> tuple[float, float, float]:
+        """Return repeat_penalty, frequency_penalty and presence_penalty as they act: at temperature 0, those named."""
+
+        def acting(value: float, off: float) -> float:
+            return off if self.is_greedy() and isinstance(value, DefaultFloat) else value
+
+        return acting(self.repeat_penalty, 1.0), acting(self.frequency_penalty, 0.0), acting(self.presence_penalty, 0.0)
+
     def _check_logit_bias(self) -> None:
         if self.logit_bias is None:
             return
@@ -604,15 +632,49 @@ class SamplingParams:
                 check_float(f"logit_bias[{token}]", bias, -FLOAT_MAX, FLOAT_MAX)
 
 
-def recommended_sampling(metadata: Mapping[str, object]) -> SamplingParams:
-    """Return the sampling that a GGUF recommends (general.sampling.*), with defaults for what it leaves open.
+# llama-cpp-python's defaults, where they differ from those of SamplingParams.
+COMPLETION_SAMPLING: dict[str, Any] = {"min_p": 0.05, "repeat_penalty": 1.0}
+CHAT_SAMPLING: dict[str, Any] = {**COMPLETION_SAMPLING, "temperature": 0.2}
+
+
+class Samplings(NamedTuple):
+    """How tokens are chosen where a call does not say, by the kind of call.
+
+    Attributes:
+        generate: of `generate` and its kin, prompts of batches, and sessions: `SamplingParams()`.
+        completion: of `create_completion`, and `generate` over ids: llama-cpp-python's defaults.
+        chat: of `create_chat_completion`, and messages of batches: its defaults of chats.
+    """
+
+    generate: SamplingParams
+    completion: SamplingParams
+    chat: SamplingParams
+
+    @classmethod
+    def of(cls, given: SamplingParams | None, recommended: Mapping[str, Any], last_n: int | None) -> Samplings:
+        """Make them of what the constructor was given, else of what the GGUF recommends and those defaults.
+
+        Args:
+            given: the constructor's `sampling`.
+            recommended: fields, as `recommended_sampling` returns them.
+            last_n: the constructor's `last_n_tokens_size`.
+        """
+        window: dict[str, Any] = {} if last_n is None else {"repeat_last_n": last_n}
+        if given is not None:
+            own = dataclasses.replace(given, **window)
+            return cls(own, own, own)
+        kinds: tuple[dict[str, Any], ...] = ({}, COMPLETION_SAMPLING, CHAT_SAMPLING)
+        return cls(*(SamplingParams(**{**kind, **recommended, **window}) for kind in kinds))
+
+
+def recommended_sampling(metadata: Mapping[str, object]) -> dict[str, Any]:
+    """Return the fields of SamplingParams that a GGUF recommends (general.sampling.*).
 
     What can't be used is left out, with a warning in the log.
     """
     import logging
 
     logger = logging.getLogger("llama_cpp")
-    params = SamplingParams()
     found: dict[str, Any] = {}
     for key, field in GGUF_SAMPLING.items():
         value = metadata.get(f"general.sampling.{key}")
@@ -620,13 +682,13 @@ def recommended_sampling(metadata: Mapping[str, object]) -> SamplingParams:
             continue
         try:
             change: dict[str, Any] = {field: _recommended(field, value)}
-            params = dataclasses.replace(params, **change)
+            SamplingParams(**change)
             found.update(change)
         except (ValueError, OverflowError) as error:
             logger.warning("general.sampling.%s of the model, %r, can't be used: %s", key, value, error)
     if found:
         logger.info("sampling that the model recommends: %s", found)
-    return params
+    return found
 
 
 def _recommended(field: str, value: object) -> object:
@@ -634,8 +696,8 @@ def _recommended(field: str, value: object) -> object:
     if field == "samplers":
         names = [name.strip() for name in str(value).split(";") if name.strip()]
         return [_WRITTEN_SAMPLERS.get(name.lower().replace("-", "").replace("_", ""), name) for name in names]
-    number = float(str(value))
-    return number if isinstance(getattr(SamplingParams, field), float) else int(number)
+    number, default = float(str(value)), getattr(SamplingParams, field)
+    return type(default)(number)  # whose kind says, too, that no program has named it
 
 
 def check_text(name: str, value: object) -> bytes:

@@ -80,6 +80,7 @@ class Request:
         sampling: how tokens are chosen.
         seed: of the random choices.
         max_tokens: tokens to generate at most, -1 for as many as fit.
+        limit_is_default: whether nobody gave max_tokens, and an answer that it cuts off is worth a warning.
         stops: texts that end the generation.
         stop_tokens: token ids that do.
         logprobs: alternatives to report at each token; None for no log-probabilities at all.
@@ -110,6 +111,7 @@ class Request:
     max_tokens: int
     stops: list[str]
     stop_tokens: list[int]
+    limit_is_default: bool = False
     logprobs: int | None = None
     head: str | None = None
     stream: bool = False
@@ -199,13 +201,36 @@ def start_thread(worker: Worker, wake: threading.Event) -> threading.Thread:
     return thread
 
 
-def draw_seed(*wishes: int | None) -> int:
-    """Return the first wish that is no synonym of "random", or a random seed."""
-    for wish in wishes:
-        if wish not in RANDOM_SEEDS:
-            assert wish is not None
-            return int(wish)  # of NumPy's it may be, which no JSON holds
-    return int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF
+def name_of_bytes(piece: bytes) -> str:
+    r"""Return OpenAI's name of a token that is no text by itself, such as "bytes:\xe2\x80"."""
+    return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+_told_of_limit: weakref.WeakSet[_core.Model] = weakref.WeakSet()  # those that the warning of the default was for
+
+
+class Seeds:
+    """The seeds of requests that give none: a sequence that begins with the instance's, or random ones.
+
+    No seed comes twice, and the same instance seed gives the same ones in the same order.
+
+    Args:
+        seed: of the instance; None, -1 and 0xFFFFFFFF are random.
+    """
+
+    STEP = 0x9E3779B9  # odd, so that all 32-bit numbers come before one comes again; and far from small ones
+
+    def __init__(self, seed: int | None) -> None:
+        self.next_seed = None if seed in RANDOM_SEEDS else int(seed)  # of NumPy's it may be
+        self._lock = threading.RLock()  # reentrant, since a signal handler may draw one
+
+    def draw(self) -> int:
+        """Return the next seed."""
+        with self._lock:
+            if self.next_seed is None:
+                return int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF
+            seed, self.next_seed = self.next_seed, (self.next_seed + self.STEP) % 0xFFFFFFFF
+            return seed
 
 
 class Generation:
@@ -236,7 +261,7 @@ class Generation:
         self._wait(self.has_news)
         if self._pieces:
             return self._pieces.popleft()
-        self._warn_if_full()
+        self._warn_if_cut()
         if self._error is not None and not self._abandoned:
             raise self.failure()
         raise StopIteration
@@ -268,17 +293,32 @@ class Generation:
         if self._error is not None:
             raise self.failure()
         assert self._outcome is not None
-        self._warn_if_full()
+        self._warn_if_cut()
         return self._engine.result(self.request, self._outcome, self._n_truncated)
 
-    def _warn_if_full(self) -> None:
-        """Log, once and without a lock, that the context was too small for what was asked for."""
-        if self._warned or self._outcome is None or not self._outcome["context_full"] or self.request.max_tokens < 0:
+    def _warn_if_cut(self) -> None:
+        """Log, once and without a lock, that the context, or a limit that nobody gave, was too small for the answer."""
+        if self._warned or self._outcome is None or self.request.max_tokens < 0:
             return
         self._warned = True
+        if not self._outcome["context_full"]:
+            self._warn_of_default()
+            return
         logs.logger().warning(
             "the context of %d tokens was full before max_tokens (%d) were generated; raise n_ctx",
             self._engine.context.n_ctx_seq,
+            self.request.max_tokens,
+        )
+
+    def _warn_of_default(self) -> None:
+        """Log, once for each model, that an answer ended where a default had it end."""
+        assert self._outcome is not None
+        model = self._engine.context.model
+        if not self.request.limit_is_default or self._outcome["finish_reason"] != "length" or model in _told_of_limit:
+            return
+        _told_of_limit.add(model)
+        logs.logger().warning(
+            "an answer ended after %d tokens, the default of max_tokens; give another one, or None for no limit",
             self.request.max_tokens,
         )
 
@@ -901,7 +941,7 @@ class Engine:
         if request.head is not None:
             scored.insert(0, None)  # nothing predicts the first token of a sequence
             begin, row = outcome["n_prompt"] - len(request.tokens), outcome["n_prompt"] - 1
-            self._add_logprobs(shape, request, outcome, request.tokens, scored[begin:], begin - 1, _Spelling())
+            self._add_logprobs(shape, request, outcome, request.tokens, scored[begin:], begin - 1, _Spelling(), head)
             # A tokenizer may put a space before a text, which the text itself does not have.
             shift = int(shape["tokens"][0].startswith(" ") and not head.startswith(" ")) if shape["tokens"] else 0
             shape["text_offset"] = [min(max(offset - shift, 0), len(head)) for offset in shape["text_offset"]]
@@ -923,28 +963,57 @@ class Engine:
         scored: Sequence[float | None],
         row: int,
         spelling: _Spelling,
+        written: str = "",
     ) -> None:
-        """Append tokens to a shape; the first one's alternatives are in that row."""
+        """Append tokens to a shape; the first one's alternatives are in that row.
+
+        Args:
+            shape: what they are appended to.
+            request, outcome: what they are of.
+            token_ids, scored: the tokens, with their log-probabilities.
+            row: of the first one's alternatives.
+            spelling: counts their characters.
+            written: text that they were read from, if they were.
+        """
         n_top = request.logprobs or 0
         for index, (token, value) in enumerate(zip(token_ids, scored, strict=False)):
-            text = self.piece(token)
+            piece = self._spelled(token, written, spelling.offset)
+            text = self.name(token) if piece or not written else ""  # BOS, say, which the prompt's text does not have
             shape["tokens"].append(text)
             shape["token_logprobs"].append(value)
             shape["text_offset"].append(spelling.offset)
-            spelling.add(self._vocab.piece(token, False))
+            spelling.add(piece)
             if value is None:
                 shape["top_logprobs"].append(None)
                 continue
             cells = slice((row + index) * n_top, (row + index + 1) * n_top)
-            top: dict[str, float] = {}
-            for other, logprob in zip(outcome["top_ids"][cells], outcome["top_logprobs"][cells], strict=True):
-                top.setdefault(self.piece(other), logprob)
-            top.setdefault(text, value)
-            shape["top_logprobs"].append(top)
+            best = dict(zip(outcome["top_ids"][cells], outcome["top_logprobs"][cells], strict=True))
+            shape["top_logprobs"].append(self._named({**best, token: value}, token, text))
 
-    def piece(self, token: int) -> str:
-        """Return the text of one token; bytes that are no character by themselves become U+FFFD."""
-        return self._vocab.piece(token, False).decode("utf-8", "replace")
+    def _named(self, logprobs: dict[int, float], token: int, text: str) -> dict[str, float]:
+        """Name tokens, one of them by its text; others that have the same text as one before are named by bytes."""
+        named: dict[str, float] = {}
+        for other, logprob in logprobs.items():
+            name = text if other == token else self.name(other)
+            taken = other != token and (name == text or name in named)
+            named[name_of_bytes(self._vocab.piece(other, True)) if taken else name] = logprob
+        return named
+
+    def name(self, token: int) -> str:
+        """Return the text of one token, a special one's too; what is no text by itself is named by its bytes."""
+        piece = self._vocab.piece(token, True)
+        try:
+            return piece.decode()
+        except UnicodeDecodeError:
+            return name_of_bytes(piece)
+
+    def _spelled(self, token: int, written: str, offset: int) -> bytes:
+        """Return what a token adds to the text; a special one adds something only where it was read from text."""
+        piece = self._vocab.piece(token, False)
+        special = b"" if piece or not written else self._vocab.piece(token, True)
+        text = special.decode("utf-8", "replace")
+        # A tokenizer may have put a space before the text, so that what comes next is one character further on.
+        return special if text and written.find(text, max(0, offset - 1), offset + len(text)) >= 0 else piece
 
     def clear(self) -> None:
         """Forget every sequence.

@@ -30,8 +30,11 @@ from .completions import (
     usage_of,
 )
 from .config import (
+    DEFAULT_MAX_TOKENS,
     INT32_MAX,
     POOLING_TYPES,
+    RANDOM_SEEDS,
+    DefaultInt,
     LlamaConfig,
     SamplingParams,
     as_list,
@@ -59,7 +62,6 @@ from .engine import (
     Request,
     batch_config,
     common_prefix,
-    draw_seed,
     embedding_config,
     session_config,
 )
@@ -170,8 +172,9 @@ class Llama(CompatMixin):
     Args:
         model_path: GGUF file. May be left out if config names it.
         config: how the model is loaded and its context made; the default is `LlamaConfig()`.
-        sampling: how tokens are chosen where a call does not say; the default is what the GGUF recommends
-            (general.sampling.*), and for the rest `SamplingParams()`.
+        sampling: how tokens are chosen where a call does not say, of whatever kind it is; the default is what the GGUF
+            recommends (general.sampling.*), and for the rest `SamplingParams()`, or in calls by llama-cpp-python's
+            names that package's defaults (docs/generating.md has the table).
         draft_model: a smaller model with the same vocabulary, as another Llama or the path of a GGUF file, whose
             guesses this one confirms in batches (speculative decoding); or LlamaPromptLookupDecoding.
         model: the `model` of another Llama, whose weights this one then shares; they are freed with the last of them.
@@ -231,9 +234,7 @@ class Llama(CompatMixin):
         self._closed = False
         self._weights = self._load(model, progress_callback).acquire()
         metadata = {**self._model.metadata(), **(self._config.kv_overrides or {})}
-        self._sampling = sampling or recommended_sampling(metadata)
-        if options.last_n_tokens_size is not None:
-            self._sampling = dataclasses.replace(self._sampling, repeat_last_n=options.last_n_tokens_size)
+        self._given_sampling, self._recommended = sampling, recommended_sampling(metadata)
         self._vocab = self._model.vocab
         if options.n_ctx_from_model:
             overrides["n_ctx"] = self._model.n_ctx_train() or base.n_ctx
@@ -363,7 +364,7 @@ class Llama(CompatMixin):
         draft = None if self._draft_model is None else self._draft_model.path
         loras = [(adapter.path, adapter.scale) for adapter in self._loras]
         options = self._options._replace(chat_handler=self.chat_handler, lora_path=None)
-        made_of = (type(self), self._config, self._sampling, draft, loras, self._control_vector, options)
+        made_of = (type(self), self._config, self._given_sampling, draft, loras, self._control_vector, options)
         # What Llama caches later has the name of a property.
         own = {*self._own_attributes, *dir(Llama)}
         return _restore, made_of, {name: value for name, value in vars(self).items() if name not in own}
@@ -396,8 +397,8 @@ class Llama(CompatMixin):
 
     @property
     def sampling(self) -> SamplingParams:
-        """A copy of how tokens are chosen where a call does not say."""
-        return dataclasses.replace(self._sampling)
+        """A copy of how tokens are chosen where `generate` and its kin do not say."""
+        return dataclasses.replace(self._samplings.generate)
 
     # -- generation ----------------------------------------------------------------------------------------------------
 
@@ -429,7 +430,8 @@ class Llama(CompatMixin):
             logprobs: report the log-probability of each token, and those of this many likeliest ones, from the model's
                 own distribution, before samplers change it. With echo, the prompt's tokens are reported too.
             stream: return an iterator that gives the text as it comes.
-            seed: of the random choices; None or -1 leaves it to `sampling`, then to the config, then to chance.
+            seed: of the random choices, which makes the text repeatable; None or -1 leaves it to `sampling`, then to
+                the instance's seed, of which each call takes the next number, then to chance.
             reset_kv_cache: begin with an empty memory. If False, the prompt is appended to the last sequence, without a
                 second BOS, and only what is new is computed.
             **options: the fields of RequestOptions: `timeout`, `logits_processor`, `draft_tokens`, `lora`, `overflow`,
@@ -523,7 +525,7 @@ class Llama(CompatMixin):
         self,
         prompts: Iterable[Row],
         *,
-        max_tokens: int | None = 128,
+        max_tokens: int | None = DEFAULT_MAX_TOKENS,
         sampling: SamplingParams | None = None,
         stop: Stop = None,
         seed: int | None = None,
@@ -610,8 +612,8 @@ class Llama(CompatMixin):
         count = n if best_of is None else best_of
         check_int("best_of", count, n)
         check_seed("seed", seed)
-        params = _check_sampling(sampling) or self._sampling
-        first = draw_seed(seed, params.seed, self._config.seed)
+        params = _check_sampling(sampling) or self._samplings.generate
+        first = self._draw_seed(seed, params)
         rows = self.generate_batch(
             [{"prompt": prompt, "seed": (first + i) % 0xFFFFFFFF} for i in range(count)],
             max_tokens=max_tokens,
@@ -629,7 +631,7 @@ class Llama(CompatMixin):
         self,
         prompts: Iterable[Row],
         *,
-        max_tokens: int | None = 128,
+        max_tokens: int | None = DEFAULT_MAX_TOKENS,
         sampling: SamplingParams | None = None,
         stop: Stop = None,
         seed: int | None = None,
@@ -669,7 +671,8 @@ class Llama(CompatMixin):
             "logprobs": logprobs,
             **options,
         }
-        self._row_request("-", defaults)  # a default that is wrong concerns no row, and fails at once
+        # A default that is wrong concerns no row, and fails at once; the seed is the first row's to draw.
+        self._row_request("-", {**defaults, "seed": 0 if seed is None else seed})
         return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
 
     def _run_batch(
@@ -754,6 +757,8 @@ class Llama(CompatMixin):
         names = ("max_tokens", "sampling", "stop", "seed", "logprobs")
         max_tokens, sampling, stop, seed, logprobs = (fields.get(name) for name in names)
         options = {name: fields[name] for name in fields if name not in names}
+        if isinstance(max_tokens, DefaultInt):
+            max_tokens = int(max_tokens)  # a text that goes on has no end to be missed
         return self._request(prompt, max_tokens, sampling, stop, seed, options, logprobs)
 
     @contextlib.contextmanager
@@ -953,7 +958,9 @@ class Llama(CompatMixin):
         scored = [(index, row) for index, row in enumerate(rows) if len(row[0]) > row[1]]
         loras = self._check_lora(None)
         requests = [
-            Request(tokens, self._sampling, 0, 0, [], [], logprobs=0, share=True, score_from=start, loras=loras)
+            Request(
+                tokens, self._samplings.generate, 0, 0, [], [], logprobs=0, share=True, score_from=start, loras=loras
+            )
             for _, (tokens, start) in scored
         ]
         results: list[list[float]] = [[] for _ in rows]
@@ -978,6 +985,7 @@ class Llama(CompatMixin):
         *,
         reset_kv_cache: bool = True,
         continues: bool = False,
+        parse_special: bool | None = None,
     ) -> Request:
         """Check a call's arguments and make a request of them.
 
@@ -985,6 +993,7 @@ class Llama(CompatMixin):
             prompt, max_tokens, sampling, stop, seed, logprobs, echo, stream, reset_kv_cache: as `generate` has them.
             options: a RequestOptions.
             continues: whether the prompt follows on other tokens, so that it is given no BOS and may be empty.
+            parse_special: whether its text is read for special tokens; None leaves it to the configuration.
         """
         refuse_unknown(
             "argument",
@@ -1000,16 +1009,17 @@ class Llama(CompatMixin):
                 raise ValidationError("max_tokens must be at least 1, or -1 or None for no limit; got 0")
         if logprobs is not None:
             check_int("logprobs", logprobs, 0, self.n_vocab())
-        params = _check_sampling(sampling) or self._sampling
+        params = _check_sampling(sampling) or self._samplings.generate
         check_seed("sampling.seed", params.seed)
         stops, stop_tokens = self._check_stop(stop)
         continues = continues or (not reset_kv_cache and self._require_engine().holds_tokens())
         overflow, n_keep = self._check_overflow(options.get("overflow", "error"), options.get("n_keep", 0))
         return Request(
-            tokens=self._prompt_tokens(prompt, continues),
+            tokens=self._prompt_tokens(prompt, continues, parse_special),
             sampling=params,
-            seed=draw_seed(seed, params.seed, self._config.seed),
+            seed=self._draw_seed(seed, params),
             max_tokens=-1 if max_tokens is None else max_tokens,
+            limit_is_default=isinstance(max_tokens, DefaultInt),
             stops=stops,
             stop_tokens=stop_tokens,
             logprobs=logprobs,
@@ -1024,6 +1034,11 @@ class Llama(CompatMixin):
             n_keep=n_keep,
             grammar=self._check_grammar(options.get("grammar")),
         )
+
+    def _draw_seed(self, seed: int | None, sampling: SamplingParams) -> int:
+        """Return a request's seed: the call's, else the sampling's, else the next one of the instance."""
+        wishes = [wish for wish in (seed, sampling.seed) if wish not in RANDOM_SEEDS]
+        return int(wishes[0]) if wishes else self._seeds.draw()  # of NumPy's it may be, which no JSON holds
 
     def _check_grammar(self, grammar: LlamaGrammar | None) -> LlamaGrammar | None:
         if grammar is None:
@@ -1079,11 +1094,14 @@ class Llama(CompatMixin):
             raise ValidationError("lora names one adapter twice; add up its scales instead")
         return tuple(sorted(natives, key=lambda pair: pair[0].id))
 
-    def _prompt_tokens(self, prompt: Prompt, continues: bool) -> list[int]:
+    def _prompt_tokens(self, prompt: Prompt, continues: bool, parse_special: bool | None = None) -> list[int]:
         if isinstance(prompt, str):
             text = check_text("prompt", prompt)
+            special = self._config.parse_special if parse_special is None else parse_special
             tokenizer = self._vocab if self._options.tokenizer is None else self._options.tokenizer
-            tokens = tokenizer.tokenize(text, self._config.add_bos and not continues, self._config.parse_special)
+            tokens = list(tokenizer.tokenize(text, self._config.add_bos and not continues, special))
+            if special and len(tokens) > 1 and tokens[0] == tokens[1] == self._vocab.bos():
+                del tokens[0]  # the text has one of its own
         else:
             tokens = self._check_tokens("prompt", prompt)
         if not tokens and not continues:
@@ -1305,7 +1323,7 @@ class Llama(CompatMixin):
         """Continue a prompt, or several, and answer as OpenAI's completions do.
 
         Args:
-            prompt: text, token ids, or a list of either.
+            prompt: text, in which special tokens are read, token ids, or a list of either.
             suffix: text that is to follow what is generated, for models that fill gaps (fim tokens).
             max_tokens, echo, logprobs, stop, sampling, reset_kv_cache: as `generate` has them.
             n: texts to return for each prompt; they are generated side by side.
@@ -1335,12 +1353,12 @@ class Llama(CompatMixin):
         if stream and count > n:
             raise ValidationError("best_of can't be streamed: which texts are the best shows at the end")
         with_usage = includes_usage(stream, stream_options)
-        params = sampling_of(_check_sampling(sampling) or self._sampling, options)
+        params = sampling_of(_check_sampling(sampling) or self._samplings.completion, options)
         prompts = self._prompts(prompt, suffix)
         if reset_kv_cache:
             prompts = [self._begun(one) for one in prompts]
         check_seed("seed", seed)
-        first = draw_seed(seed, params.seed, self._config.seed)
+        first = self._draw_seed(seed, params)
         requests = [
             self._request(
                 one,
@@ -1353,6 +1371,7 @@ class Llama(CompatMixin):
                 echo,
                 stream,
                 reset_kv_cache=reset_kv_cache,
+                parse_special=True,
             )
             for one in prompts
             for index in range(count)
@@ -1381,7 +1400,7 @@ class Llama(CompatMixin):
     def create_chat_completion(
         self,
         messages: Sequence[Mapping[str, Any]],
-        max_tokens: int | None = 128,
+        max_tokens: int | None = DEFAULT_MAX_TOKENS,
         stream: bool = False,
         stop: Stop = None,
         response_format: Mapping[str, Any] | None = None,
@@ -1397,7 +1416,8 @@ class Llama(CompatMixin):
 
         Args:
             messages: dicts with `role` and `content`, in OpenAI's form; assistants' with `tool_calls`, and `tool` ones.
-            max_tokens: tokens of the answer at most; None or -1 is as many as the context holds.
+            max_tokens: tokens of the answer at most; None or -1 is as many as the context holds. The first answer that
+                the default cuts off is logged as a warning.
             stream: return an iterator over chunks.
             stop: as `generate` has it.
             response_format: {"type": "json_object"}, with "schema" if wanted, or OpenAI's {"type": "json_schema", ...}.
@@ -1445,7 +1465,11 @@ class Llama(CompatMixin):
         return call.response(self._run_all(requests))
 
     async def create_chat_completion_async(
-        self, messages: Sequence[Mapping[str, Any]], max_tokens: int | None = 128, stream: bool = False, **kwargs: Any
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        max_tokens: int | None = DEFAULT_MAX_TOKENS,
+        stream: bool = False,
+        **kwargs: Any,
     ) -> ChatCompletion | AsyncIterator[ChatCompletionChunk]:
         """Answer messages without blocking the event loop; see `create_chat_completion`.
 
@@ -1519,9 +1543,9 @@ class Llama(CompatMixin):
             answer = "" if is_next else answer_mark(call.syntax, thinks), form
             begun = call.syntax.answered(messages[-1]["content"]) if call.syntax.continues else ""
         most = options.get("max_completion_tokens")
-        params = sampling_of(_check_sampling(options.get("sampling")) or self._sampling, options)
+        params = sampling_of(_check_sampling(options.get("sampling")) or self._samplings.chat, options)
         check_seed("seed", options.get("seed"))
-        first = draw_seed(options.get("seed"), params.seed, self._config.seed)
+        first = self._draw_seed(options.get("seed"), params)
         requests = []
         for index in range(n or 1):
             request = self._request(

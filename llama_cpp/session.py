@@ -104,7 +104,7 @@ class Session:
             LlamaError: as `Llama.generate` has it.
         """
         slot = self._open_slot()
-        request = self._request(prompt, 1, None, None, None, options)
+        request = self._request(prompt, 1, None, None, 0, options)  # which draws nothing
         tokens = self._pending + request.tokens
         if not tokens:
             return self

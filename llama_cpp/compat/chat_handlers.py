@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..chat.template import CHATML, ChatTemplate
-from ..completions import chat_logprobs
+from ..completions import SAMPLING_NAMES, chat_logprobs
 from ..errors import LlamaError, UnsupportedSchemaError, ValidationError
 from ..grammar.grammar import LlamaGrammar
 from .callbacks import StoppingCriteriaList
@@ -55,6 +55,8 @@ HANDLER_DEFAULTS: dict[str, Any] = {
     "logprobs": None,
     "top_logprobs": None,
 }
+# Those of them that the instance's sampling has.
+HANDLER_SAMPLING = frozenset(HANDLER_DEFAULTS.keys() & SAMPLING_NAMES.keys()) - {"logit_bias"}
 
 
 class LlamaChatCompletionHandler(Protocol):
@@ -242,7 +244,7 @@ class LlamaChatCompletionHandlerRegistry:
             return handler
 
         def answer(*, llama: Any, messages: list[Any], **kwargs: Any) -> Any:
-            said = {key: value for key, value in {**HANDLER_DEFAULTS, **kwargs}.items() if value is not None}
+            said = {key: value for key, value in kwargs.items() if value is not None}
             return llama.create_chat_completion(messages, chat_format=name, **{"max_tokens": None, **said})
 
         return answer

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from .. import logs
-from ..config import LlamaConfig, SamplingParams, as_list, check_int, check_seed
-from ..engine import Engine, Request, common_prefix, draw_seed
+from ..completions import SAMPLING_NAMES
+from ..config import LlamaConfig, SamplingParams, Samplings, as_list, check_int, check_seed
+from ..engine import Engine, Request, Seeds, common_prefix
 from ..errors import ValidationError
 from .keywords import InstanceOptions, as_flag, warn
 from .speculative import LlamaPromptLookupDecoding
@@ -53,14 +54,18 @@ class CompatMixin:
     """The part of `Llama` that programs written for llama-cpp-python use; docs/migration.md lists it."""
 
     _config: LlamaConfig
-    _sampling: SamplingParams
+    _given_sampling: SamplingParams | None
+    _recommended: dict[str, Any]
+    _samplings: Samplings
     _options: InstanceOptions
+    _seeds: Seeds
     _engine: Engine | None
     _draft_model: _core.Model | None
 
     chat_handler: Callable[..., Any] | None
     cache: Any
     _evaluated: tuple[list[int], Loras] | None
+    _chosen: dict[int, int]  # tokens that `sample` gave, by the position that they are for
     _last_row: Any
 
     if TYPE_CHECKING:
@@ -74,6 +79,7 @@ class CompatMixin:
         def _check_tokens(self, name: str, tokens: object) -> list[int]: ...
         def _check_lora(self, lora: Any) -> Loras: ...
         def _check_grammar(self, grammar: Any) -> LlamaGrammar | None: ...
+        def _draw_seed(self, seed: int | None, sampling: SamplingParams) -> int: ...
         def _count_tokens(self, text: str, add_special: bool = False) -> int: ...
 
         n_vocab: Callable[[], int]
@@ -86,9 +92,12 @@ class CompatMixin:
     def _begin_compat(self, options: InstanceOptions) -> None:
         """Set the attributes that programs read and write."""
         self._options = options
+        self._samplings = Samplings.of(self._given_sampling, self._recommended, options.last_n_tokens_size)
         self.chat_handler = options.chat_handler
         self.cache = None
+        self._seeds = Seeds(self._config.seed)
         self._evaluated = None
+        self._chosen = {}
         self._last_row = None
 
     # -- tokens --------------------------------------------------------------------------------------------------------
@@ -170,6 +179,10 @@ class CompatMixin:
         ids = self._check_tokens("tokens", tokens)
         if not ids:
             return
+        before = self._sequence()
+        if self._evaluated is None or before != self._evaluated[0][: len(before)]:
+            self._chosen = {}  # another call has put other tokens there
+        self._chosen = {place: token for place, token in self._chosen.items() if place <= len(before)}
         self._last_row = compute(self._require_engine(), ids, self._check_lora(None))
         self._evaluated = self._sequence(), self._check_lora(None)
 
@@ -186,12 +199,12 @@ class CompatMixin:
 
     def sample(
         self,
-        top_k: int = 40,
-        top_p: float = 0.95,
-        min_p: float = 0.05,
-        typical_p: float = 1.0,
-        temp: float = 0.8,
-        repeat_penalty: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        temp: float | None = None,
+        repeat_penalty: float | None = None,
         *,
         logits_processor: Any = None,
         grammar: LlamaGrammar | None = None,
@@ -202,7 +215,8 @@ class CompatMixin:
         """Choose a token that may follow the sequence in memory, and leave it out of that.
 
         Args:
-            top_k, top_p, min_p, typical_p, temp, repeat_penalty: as StepSampling has them.
+            top_k, top_p, min_p, typical_p, temp, repeat_penalty: as StepSampling has them; the defaults are those of
+                `create_completion`. Penalties look at the tokens that this method gave.
             logits_processor, grammar, seed: as `generate` has them.
             idx: index of the last token; nothing else is kept.
             **sampling: its other fields: `frequency_penalty`, `presence_penalty`, `mirostat_mode`, `mirostat_tau`,
@@ -217,7 +231,10 @@ class CompatMixin:
         ids = self._sequence()
         if idx is not None and idx != len(ids) - 1:
             raise ValidationError(f"idx must be that of the last token, {len(ids) - 1}; got {idx}")
-        return self._choose(self._step_sampler(sampling, seed, ids, grammar, logits_processor))
+        chosen = [ids[place] for place in sorted(self._chosen) if ids[place : place + 1] == [self._chosen[place]]]
+        token = self._choose(self._step_sampler(sampling, seed, ids, chosen, grammar, logits_processor))
+        self._chosen[len(ids)] = token
+        return token
 
     def _choose(self, sampler: _core.Sampler) -> int:
         self._last_logits()
@@ -225,8 +242,22 @@ class CompatMixin:
             return ByteToken(sampler.sample(context, -1))
 
     def _step_sampler(
-        self, sampling: Mapping[str, Any], seed: int | None, ids: Sequence[int], grammar: Any, processors: Any
+        self,
+        sampling: Mapping[str, Any],
+        seed: int | None,
+        ids: Sequence[int],
+        chosen: Sequence[int],
+        grammar: Any,
+        processors: Any,
     ) -> _core.Sampler:
+        """Make the chain of a call.
+
+        Args:
+            sampling: fields of StepSampling, as far as the call names them.
+            seed, grammar, processors: as `sample` has them.
+            ids: tokens that came before.
+            chosen: those of them that were generated.
+        """
         import numpy as np
 
         from .callbacks import as_processors
@@ -235,11 +266,13 @@ class CompatMixin:
         check_seed("seed", seed)
         known = {name: value for name, value in sampling.items() if name not in ("tfs_z", "penalize_nl")}
         warn_tail_free(sampling)
-        unknown = known.keys() - {field.name for field in dataclasses.fields(StepSampling)}
+        names = {field.name for field in dataclasses.fields(StepSampling)}
+        unknown = known.keys() - names
         if unknown:
             raise ValidationError(f"unknown argument {min(unknown)!r}")
-        params = StepSampling(**known)
-        params.check()
+        defaults = self._samplings.completion
+        own = {name: getattr(defaults, SAMPLING_NAMES[name]) for name in names}
+        params = StepSampling(**{**own, **{name: value for name, value in known.items() if value is not None}})
         several = as_processors(processors)
 
         def process(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -249,12 +282,12 @@ class CompatMixin:
                 scores = scores if changed is None else np.asarray(changed, dtype=np.float32)
             return scores
 
-        last_n = self._sampling.repeat_last_n
+        last_n = defaults.repeat_last_n
         return make_sampler(
             self._model,
             params,
-            draw_seed(seed, self._config.seed),
-            ids,
+            self._draw_seed(seed, defaults),
+            ids if defaults.penalize_prompt else chosen,
             self.n_ctx() if last_n < 0 else last_n,
             self._check_grammar(grammar),
             process if several else None,
@@ -273,7 +306,7 @@ class CompatMixin:
     ) -> Generator[int, Sequence[int] | None, None]:
         """Give one token id after the other, without end; what is sent to the generator is appended too."""
         pending = self._check_tokens("tokens", tokens)
-        sampler = self._step_sampler(sampling, seed, pending, grammar, logits_processor)
+        sampler = self._step_sampler(sampling, seed, pending, [], grammar, logits_processor)
 
         def steps() -> Generator[int, Sequence[int] | None, None]:
             nonlocal pending
@@ -358,10 +391,11 @@ class CompatMixin:
         """
         self.cache = cache
 
-    def set_seed(self, seed: int) -> None:
-        """Set the seed of requests that give none."""
+    def set_seed(self, seed: int | None) -> None:
+        """Begin the sequence of seeds anew that requests without one of their own take."""
         check_seed("seed", seed)
         self._config = dataclasses.replace(self._config, seed=seed)
+        self._seeds = Seeds(seed)
 
     def _state_object(self) -> LlamaState:
         import numpy as np
@@ -370,11 +404,11 @@ class CompatMixin:
 
         data, ids = self.get_state(), self.input_ids
         scores = np.empty((0, self.n_vocab()), dtype=np.float32)
-        return LlamaState(ids, scores, len(ids), data, len(data), self._config.seed)
+        return LlamaState(ids, scores, len(ids), data, len(data), self._seeds.next_seed)
 
     def _load_state_object(self, state: LlamaState) -> None:
         self.set_state(state.llama_state)
-        self._config = dataclasses.replace(self._config, seed=state.seed)
+        self.set_seed(state.seed)
 
     # -- attributes ----------------------------------------------------------------------------------------------------
 
@@ -421,12 +455,13 @@ class CompatMixin:
     @property
     def last_n_tokens_size(self) -> int:
         """How many tokens the repetition penalties look at."""
-        return self._sampling.repeat_last_n
+        return self._samplings.completion.repeat_last_n
 
     @last_n_tokens_size.setter
     def last_n_tokens_size(self, n: int) -> None:
         check_int("last_n_tokens_size", n, -1)
-        self._sampling = dataclasses.replace(self._sampling, repeat_last_n=n)
+        self._options = self._options._replace(last_n_tokens_size=n)
+        self._samplings = Samplings.of(self._given_sampling, self._recommended, n)
 
     @property
     def draft_model(self) -> LlamaPromptLookupDecoding | _core.Model | None:
@@ -564,13 +599,14 @@ class CompatMixin:
         return options.get("chat_format") is None and self._handler() is not None
 
     def _answer_otherwise(self, messages: Any, options: dict[str, Any]) -> Any:
-        from .chat_handlers import HANDLER_DEFAULTS, tools_of, with_function_calls
+        from .chat_handlers import HANDLER_DEFAULTS, HANDLER_SAMPLING, tools_of, with_function_calls
 
         self._require_open()
         handler = self._handler() if options.get("chat_format") is None else None
         if handler is not None:
             said = {name: value for name, value in options.items() if value is not None and name != "reset_kv_cache"}
-            return handler(llama=self, messages=messages, **{**HANDLER_DEFAULTS, **said})
+            sampling = {name: getattr(self._samplings.chat, SAMPLING_NAMES[name]) for name in HANDLER_SAMPLING}
+            return handler(llama=self, messages=messages, **{**HANDLER_DEFAULTS, **sampling, **said})
         functions, function_call = options.pop("functions", None), options.pop("function_call", None)
         tools, choice = tools_of(options.pop("tools"), options.pop("tool_choice"), functions, function_call)
         return with_function_calls(self.create_chat_completion(messages, tools=tools, tool_choice=choice, **options))

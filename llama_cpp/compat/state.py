@@ -16,7 +16,7 @@ class LlamaState:
         n_tokens: length of the sequence.
         llama_state: what `Llama.get_state()` returns.
         llama_state_size: its length.
-        seed: of requests that give none.
+        seed: the next one that a request without one takes; None is a random one.
     """
 
     input_ids: Any

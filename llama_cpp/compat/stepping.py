@@ -27,7 +27,7 @@ _MIN_KEEP = 1
 
 @dataclasses.dataclass(frozen=True)
 class StepSampling:
-    """How `sample` and `generate` over token ids choose; names and defaults are llama-cpp-python's.
+    """How `sample` and `generate` over token ids choose, under llama-cpp-python's names.
 
     Attributes:
         top_k, top_p, min_p, typical_p, repeat_penalty, frequency_penalty, presence_penalty, mirostat_tau, mirostat_eta:
@@ -36,24 +36,23 @@ class StepSampling:
         mirostat_mode: 0, 1 or 2.
     """
 
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    typical_p: float = 1.0
-    temp: float = 0.8
-    repeat_penalty: float = 1.0
-    frequency_penalty: float = 0.0
-    presence_penalty: float = 0.0
-    mirostat_mode: int = 0
-    mirostat_tau: float = 5.0
-    mirostat_eta: float = 0.1
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    temp: float
+    repeat_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    mirostat_mode: int
+    mirostat_tau: float
+    mirostat_eta: float
 
-    def check(self) -> None:
-        """Refuse what SamplingParams refuses."""
+    def checked(self) -> SamplingParams:
+        """Return the same as a SamplingParams, which refuses what is wrong; a temperature below 0 is 1 there."""
         values = dataclasses.asdict(self)
-        SamplingParams(
-            temperature=max(values.pop("temp"), 0.0), mirostat=values.pop("mirostat_mode"), repeat_last_n=0, **values
-        )
+        temp = values.pop("temp")
+        return SamplingParams(temperature=1.0 if temp < 0 else temp, mirostat=values.pop("mirostat_mode"), **values)
 
 
 def compute(engine: Engine, tokens: Sequence[int], loras: Loras, *, append: bool = True) -> Row:
@@ -106,7 +105,7 @@ def make_sampler(
         model: the model.
         params: how to choose.
         seed: of the random choices.
-        recent: tokens that came before, for the penalties.
+        recent: tokens that came before and that the penalties look at.
         last_n: how many tokens the penalties look at.
         grammar: that the text is held to.
         process: is given the scores of the whole vocabulary, and returns them changed.
@@ -114,8 +113,9 @@ def make_sampler(
     sampler = _core.Sampler(model.vocab)
     if process is not None:
         sampler.add_custom(_on_scores(model.vocab.n_tokens, process))
-    if last_n and (params.repeat_penalty != 1.0 or params.frequency_penalty or params.presence_penalty):
-        sampler.add_penalties(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+    repeat, frequency, presence = params.checked().penalties()
+    if last_n and (repeat != 1.0 or frequency or presence):
+        sampler.add_penalties(last_n, repeat, frequency, presence)
         for token in recent[-last_n:]:
             sampler.accept(token)
     if grammar is not None and grammar.gbnf is not None:

@@ -42,7 +42,15 @@ cdef class Sampler:
         """
         cdef Sampler self = Sampler(vocab)
         params.validate()
-        greedy = params.temperature < _MIN_TEMPERATURE
+        self.add_all(params, seed, n_ctx, custom)
+        if not params.penalize_prompt:
+            self.recalling.clear()
+            self.n_recent = 0
+        return self
+
+    cdef Sampler add_all(self, object params, uint32_t seed, int n_ctx, object custom):
+        """Append what SamplingParams describes."""
+        greedy = params.is_greedy()
         if params.logit_bias:
             self.add_logit_bias(params.logit_bias)
         names = _DEFAULT_SAMPLERS if params.samplers is None else params.samplers
@@ -69,8 +77,9 @@ cdef class Sampler:
         cdef size_t keep = params.min_keep
         if name == "penalties":
             last_n = n_ctx if params.repeat_last_n < 0 else min(params.repeat_last_n, n_ctx)
-            if last_n and (params.repeat_penalty != 1.0 or params.presence_penalty or params.frequency_penalty):
-                self.add_penalties(last_n, params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+            repeat, frequency, presence = params.penalties()
+            if last_n and (repeat != 1.0 or frequency or presence):
+                self.add_penalties(last_n, repeat, frequency, presence)
         elif name == "dry":
             last_n = n_ctx if params.dry_penalty_last_n < 0 else min(params.dry_penalty_last_n, n_ctx)
             if last_n and params.dry_multiplier:
@@ -119,7 +128,7 @@ cdef class Sampler:
         return self
 
     cdef Sampler recall(self, llama_sampler * sampler):
-        """Append a sampler that looks at what was said before, prompt included."""
+        """Append a sampler that looks at what was said before, at the prompt too if the caller wants it to."""
         self.push(sampler)
         self.recalling.push_back(sampler)
         return self

@@ -13,7 +13,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..config import SamplingParams
+from ..config import DefaultFloat, SamplingParams
 
 if TYPE_CHECKING:
     from ..chat.syntax import Syntax
@@ -170,7 +170,9 @@ class Variant:
     def sampling_params(self, thinking: bool) -> SamplingParams:
         """Return the recommended sampling, with or without thinking."""
         chosen = (self.thinking_sampling if thinking else None) or self.sampling
-        return SamplingParams(**vars(chosen))
+        # A call at temperature 0 that names no penalty is greedy, whatever the card says.
+        penalties = {name: DefaultFloat(value) for name, value in vars(chosen).items() if name.endswith("penalty")}
+        return SamplingParams(**{**vars(chosen), **penalties})
 
     @property
     def config(self) -> ModelConfig:

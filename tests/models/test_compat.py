@@ -391,15 +391,19 @@ def test_seeds_grammars_and_processors_reach_every_step(llm: Llama) -> None:
         llm.sample(top_p=2.0)
 
 
-def test_penalties_see_the_tokens_that_came_before(llm: Llama) -> None:
+def test_penalties_see_the_tokens_that_were_chosen_before(llm: Llama) -> None:
     llm.reset()
     llm.eval(llm.tokenize(b"the people"))
     best = llm.sample(temp=0.0)
     llm.eval([best])
     again = llm.sample(temp=0.0)
-    assert llm.sample(temp=0.0, presence_penalty=1e5) not in llm.input_ids.tolist()
+    assert llm.sample(temp=0.0, presence_penalty=1e5) != best
+    llm.reset()
+    llm.eval([*llm.tokenize(b"the people"), best])  # now a part of the prompt
+    assert llm.sample(temp=0.0, presence_penalty=1e5) == again
     llm.eval([again])
     assert llm.n_tokens == len(llm.tokenize(b"the people")) + 2
+    assert llm.sample(temp=0.0, presence_penalty=1e5) != again
 
 
 def test_eval_and_scores_are_what_the_model_says(llm: Llama) -> None:
@@ -526,10 +530,12 @@ def test_a_state_is_an_object_without_a_path(llm: Llama, tmp_path: Path) -> None
     llm.load_state(tmp_path / "state")
 
 
-def test_set_seed_makes_calls_repeat(llm: Llama) -> None:
+def test_set_seed_makes_calls_repeat_in_their_order(llm: Llama) -> None:
     llm.set_seed(3)
-    assert llm.generate("the people", 8) == llm.generate("the people", 8)
-    assert llm.generate("the people", 8) == llm.generate("the people", 8, seed=3)
+    texts = [llm.generate("the people", 8) for _ in range(3)]
+    assert len(set(texts)) == 3
+    llm.set_seed(3)
+    assert [llm.generate("the people", 8) for _ in range(3)] == texts
     llm.set_seed(-1)
 
 

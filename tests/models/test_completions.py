@@ -131,3 +131,35 @@ def test_gaps_are_filled_with_the_models_own_tokens(make_tiny: MakeTiny) -> None
             302,
         ]
         assert response["choices"][0]["text"] == llm.generate(ids, 4, GREEDY)
+
+
+CHATML_PROMPT = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_special_tokens_of_a_prompt_are_read(smollm2_path: Path) -> None:
+    with load(smollm2_path) as llm:
+        n_special = len(llm.tokenize(CHATML_PROMPT, add_special=False, parse_special=True))
+        n_plain = len(llm.tokenize(CHATML_PROMPT, add_special=False))
+        assert n_special == 10
+        assert n_plain > n_special + 10
+        arguments: dict[str, Any] = {"max_tokens": 6, "temperature": 0}
+        whole: Any = llm.create_completion(CHATML_PROMPT, **arguments)
+        called: Any = llm(prompt=CHATML_PROMPT, echo=True, **arguments)
+        several: Any = llm.create_completion([CHATML_PROMPT, CHATML_PROMPT], **arguments)
+        options = {"include_usage": True}
+        *_, last = llm(CHATML_PROMPT, stream=True, stream_options=options, **arguments)
+        assert whole["usage"]["prompt_tokens"] == called["usage"]["prompt_tokens"] == n_special
+        assert several["usage"]["prompt_tokens"] == 2 * n_special
+        assert last["usage"]["prompt_tokens"] == n_special  # type: ignore[index]
+        assert called["choices"][0]["text"] == CHATML_PROMPT + whole["choices"][0]["text"]
+        # Ours leave it to parse_special, and what a chat's messages say stays plain text.
+        assert llm.generate_result(CHATML_PROMPT, 1).usage.prompt_tokens == n_plain
+        head: Any = llm.create_chat_completion([{"role": "user", "content": "Hi"}], max_tokens=1)
+        forged: Any = llm.create_chat_completion([{"role": "user", "content": "Hi<|im_end|>"}], max_tokens=1)
+        assert forged["usage"]["prompt_tokens"] > head["usage"]["prompt_tokens"] + 1
+
+
+def test_a_prompt_that_begins_with_bos_is_given_no_second_one(tiny_path: Path) -> None:
+    with load(tiny_path) as llm:
+        counts = [llm(text, max_tokens=1)["usage"]["prompt_tokens"] for text in ("hello", "<s>hello")]  # type: ignore[index]
+        assert counts[0] == counts[1]

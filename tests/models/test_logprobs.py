@@ -76,9 +76,7 @@ def test_the_numbers_are_the_models_own(llm: Llama, tiny_path: Path, sampling: S
     np.testing.assert_allclose(np.array(result.logprobs["token_logprobs"]), chosen, atol=1e-4)
     for row, token, top in zip(rows, result.token_ids, result.logprobs["top_logprobs"], strict=True):
         best = np.argsort(-row)[:4].tolist()
-        expected: dict[str, float] = {}
-        for other in [*best, token]:
-            expected.setdefault(llm._engine.piece(other), row[other])  # type: ignore[union-attr]
+        expected = {llm._engine.name(other): row[other] for other in [*best, token]}  # type: ignore[union-attr]
         assert top == pytest.approx(expected, abs=1e-4)
         assert list(top.values())[: len(expected) - 1] == sorted(list(top.values())[: len(expected) - 1], reverse=True)
 
@@ -132,13 +130,13 @@ def test_the_number_of_alternatives(llm: Llama) -> None:
         ):
             assert top is not None
             assert top[token] == value
-            assert len(top) <= n_top + 1
-            assert len(top) >= min(n_top, 1)
+            assert n_top <= len(top) <= n_top + 1
     every = llm.generate_result("a", 1, GREEDY, logprobs=llm.n_vocab())
     assert every.logprobs is not None
     (top,) = every.logprobs["top_logprobs"]
     assert top is not None
-    assert sum(map(math.exp, top.values())) < 1.0 + 1e-5  # tokens of the same text are reported once
+    assert len(top) == llm.n_vocab()  # none is lost for having the text of another
+    assert sum(map(math.exp, top.values())) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_asking_for_them_changes_nothing_else(llm: Llama) -> None:
@@ -168,8 +166,26 @@ def test_offsets_of_parts_of_characters(speaker: Callable[[list[str | bytes]], L
     llm = speaker(["a", b"\xe4\xb8", b"\xad", "b", b"\xff", "c"])
     choice = choice_of(llm.generate("go", logprobs=0))
     assert choice["text"] == "a中b\ufffdc"
-    assert choice["logprobs"]["tokens"] == ["a", "\ufffd", "\ufffd", "b", "\ufffd", "c"]
+    names = ["a", r"bytes:\xe4\xb8", r"bytes:\xad", "b", r"bytes:\xff", "c"]
+    assert choice["logprobs"]["tokens"] == names
     assert choice["logprobs"]["text_offset"] == [0, 1, 1, 2, 3, 4]
+    every = choice_of(llm.generate("go", logprobs=llm.n_vocab()))["logprobs"]
+    assert {len(top) for top in every["top_logprobs"]} == {llm.n_vocab()}
+    messages = [{"role": "user", "content": "go"}]
+    scored = {"logprobs": True, "top_logprobs": 5, "chat_format": "chatml"}
+    chat = choice_of(llm.create_chat_completion(messages, **scored))["logprobs"]["content"]
+    assert [token["token"] for token in chat] == [name.removeprefix("bytes:") for name in names]
+    assert [bytes(token["bytes"]) for token in chat] == [b"a", b"\xe4\xb8", b"\xad", b"b", b"\xff", b"c"]
+    assert {len(token["top_logprobs"]) for token in chat} == {5}
+
+
+def test_offsets_of_special_tokens_that_a_prompt_has(speaker: Callable[[list[str | bytes]], Llama]) -> None:
+    llm = speaker(["Hi", "!"])
+    prompt = "<s>go</s> on"
+    choice = choice_of(llm.create_completion(prompt, max_tokens=4, logprobs=1, echo=True))
+    assert choice["text"] == f"{prompt}Hi!"
+    places = dict(zip(choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"], strict=True))
+    assert (places["<s>"], places["</s>"], places["Hi"]) == (0, prompt.index("</s>"), len(prompt))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +240,9 @@ def test_streams_bring_them_with_their_text(llm: Llama) -> None:
         assert len(texts) > 3
         if not echo:
             for chunk in texts:
-                assert "".join(choice_of(chunk)["logprobs"]["tokens"]) == choice_of(chunk)["text"]
+                tokens = choice_of(chunk)["logprobs"]["tokens"]
+                shown = ("\ufffd" if token.startswith("bytes:") else token for token in tokens)  # one byte each
+                assert "".join(shown) == choice_of(chunk)["text"]
 
 
 def test_streamed_completions_and_chats_bring_them_piece_by_piece(smollm2_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
+import functools
 import itertools
 import math
+import pickle
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import pytest
 
 from llama_cpp import GenerationError, Llama, LlamaConfig, LlamaError, SamplingParams, _core
 from llama_cpp.config import recommended_sampling
+from llama_cpp.engine import Engine, Request
 from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load
 
@@ -246,12 +251,16 @@ def test_penalties(row: Row) -> None:
     agrees(row.draw(history=history, repeat_penalty=1.5, repeat_last_n=0), softmax(row.logits))
 
 
-def test_penalties_count_the_prompt(llm: Llama) -> None:
+def test_penalties_count_the_prompt_where_they_are_told_to(llm: Llama) -> None:
     prompt = [1, *range(40, 60)]
-    strong = SamplingParams(temperature=0, repeat_penalty=1.0, presence_penalty=1000.0)
+    ours = SamplingParams(temperature=0, repeat_penalty=1.0, presence_penalty=1000.0)
+    strong = dataclasses.replace(ours, penalize_prompt=True)
     plain = llm.generate_result(prompt, 1, GREEDY).token_ids[0]
     punished = llm.generate_result([*prompt[:1], plain, *prompt[1:]], 40, strong).token_ids
     assert len({plain, *prompt, *punished}) == 40 + 22  # nothing is said twice
+    free = llm.generate_result([*prompt[:1], plain, *prompt[1:]], 40, ours).token_ids
+    assert len(set(free)) == 40
+    assert free[0] == llm.generate_result([*prompt[:1], plain, *prompt[1:]], 1, GREEDY).token_ids[0]
     window = SamplingParams(temperature=0, repeat_penalty=1.0, presence_penalty=1000.0, repeat_last_n=3)
     bounded = llm.generate_result(prompt, 60, window).token_ids
     assert all(len({*bounded[i : i + 4]}) == 4 for i in range(57))
@@ -353,11 +362,14 @@ def test_a_seed_repeats_the_text_and_another_does_not(llm: Llama, fields: dict[s
 
 def test_where_the_seed_comes_from(tiny_path: Path) -> None:
     with load(tiny_path, n_threads=1, seed=7) as llm:
-        texts = [llm.generate("a", 20), llm.generate("a", 20), llm.generate("a", 20, seed=7)]
-        assert len(set(texts)) == 1
+        texts = [llm.generate("a", 20, seed=7)]
+        assert llm.generate("a", 20) == texts[0] != llm.generate("a", 20)
         assert llm.generate("a", 20, SamplingParams(seed=8)) == llm.generate("a", 20, seed=8) != texts[0]
         assert llm.generate("a", 20, SamplingParams(seed=8), seed=7) == texts[0]
-        assert llm.generate("a", 20, SamplingParams(seed=-1), seed=-1) == texts[0]
+        drawn = [llm.generate_result("a", 1, SamplingParams(seed=-1), seed=-1).seed for _ in range(3)]
+        assert len({7, *drawn}) == 4
+        llm.set_seed(7)
+        assert llm.generate_result("a", 1, SamplingParams(seed=-1), seed=-1).seed == 7
         assert llm.generate_result("a", 1, seed=0).seed == 0
     with load(tiny_path, n_threads=1, sampling=GREEDY) as llm:
         assert llm.generate("a", 20) == llm.generate("a", 20, GREEDY) != llm.generate("a", 20, SamplingParams())
@@ -370,10 +382,12 @@ def test_where_the_seed_comes_from(tiny_path: Path) -> None:
     ("fields", "names"),
     [
         ({}, ["penalties", "top-k", "top-p", "temp", "dist"]),
-        ({"temperature": 0.0}, ["penalties", "greedy"]),
+        ({"temperature": 0.0}, ["greedy"]),
+        ({"temperature": 0.0, "repeat_penalty": 1.1}, ["penalties", "greedy"]),
+        ({"temperature": 0.0, "frequency_penalty": 0.5}, ["penalties", "greedy"]),
         ({"temperature": 0.0, "repeat_penalty": 1.0}, ["greedy"]),
         ({**PLAIN}, ["dist"]),
-        ({"logit_bias": {5: 1.0}, "temperature": 0.0}, ["logit-bias", "penalties", "greedy"]),
+        ({"logit_bias": {5: 1.0}, "temperature": 0.0}, ["logit-bias", "greedy"]),
         ({"mirostat": 1}, ["penalties", "temp", "mirostat"]),
         ({"mirostat": 2, "top_p": 0.5}, ["penalties", "temp", "mirostat-v2"]),
         ({"adaptive_p_target": 0.5}, ["penalties", "top-k", "top-p", "temp", "adaptive-p"]),
@@ -502,7 +516,152 @@ def test_the_models_own_recommendation_is_the_default(make_tiny: MakeTiny, caplo
 def test_recommendations_are_written_in_many_ways() -> None:
     written = {"sequence": "dry;topk;typ-p;NUCLEUS;min_p;xtc;temperature", "penalty_last_n": "32.0", "mirostat": 2}
     found = recommended_sampling({f"general.sampling.{key}": value for key, value in written.items()})
-    assert found.samplers == ["dry", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"]
-    assert (found.repeat_last_n, found.mirostat) == (32, 2)
+    assert found["samplers"] == ["dry", "top_k", "typical_p", "top_p", "min_p", "xtc", "temperature"]
+    assert (found["repeat_last_n"], found["mirostat"]) == (32, 2)
     for key, value in [("top_k", "many"), ("top_k", "nan"), ("sequence", "a;b"), ("temp", "inf"), ("top_k", "inf")]:
-        assert recommended_sampling({f"general.sampling.{key}": value}) == SamplingParams()
+        assert recommended_sampling({f"general.sampling.{key}": value}) == {}
+
+
+# -- where a call says nothing -----------------------------------------------------------------------------------------
+
+ASK = [{"role": "user", "content": "hello"}]
+COMPLETION = SamplingParams(min_p=0.05, repeat_penalty=1.0)
+CHAT = dataclasses.replace(COMPLETION, temperature=0.2)
+
+
+def chosen_by(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> SamplingParams:
+    """Return the sampling that a call's requests come to."""
+    seen: list[SamplingParams] = []
+    submit = Engine.submit
+
+    def spy(engine: Engine, request: Request, *rest: Any) -> Any:
+        seen.append(request.sampling)
+        return submit(engine, request, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "submit", spy)
+        answer = call()
+        if not isinstance(answer, (str, dict, list)):
+            list(answer)
+    assert seen
+    assert all(params == seen[0] for params in seen)
+    return seen[0]
+
+
+def test_defaults_by_the_kind_of_call(make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: dict[str, tuple[Callable[[Llama], Any], SamplingParams]] = {
+        "generate": (lambda llm: llm.generate("a", 2), SamplingParams()),
+        "stream": (lambda llm: llm.generate_stream("a", 2), SamplingParams()),
+        "batch": (lambda llm: llm.generate_batch(["a"], max_tokens=2), SamplingParams()),
+        "session": (lambda llm: llm.session().generate("a", 2), SamplingParams()),
+        "completion": (lambda llm: llm.create_completion("a", max_tokens=2), COMPLETION),
+        "call": (lambda llm: llm("a", max_tokens=2, stream=True), COMPLETION),
+        "chat": (lambda llm: llm.create_chat_completion(ASK, max_tokens=2), CHAT),
+        "chat stream": (lambda llm: llm.create_chat_completion(ASK, max_tokens=2, stream=True), CHAT),
+        "chat async": (lambda llm: asyncio.run(llm.create_chat_completion_async(ASK, max_tokens=2)), CHAT),
+        "chat rows": (lambda llm: llm.generate_batch([ASK, {"messages": ASK}], max_tokens=2), CHAT),
+    }
+    path = make_tiny()
+    with load(path, chat_format="chatml") as llm:
+        for name, (call, expected) in calls.items():
+            assert chosen_by(monkeypatch, functools.partial(call, llm)) == expected, name
+    given = SamplingParams(top_k=7, repeat_penalty=1.3)
+    with load(path, chat_format="chatml", sampling=given) as llm:
+        for name, (call, _) in calls.items():
+            assert chosen_by(monkeypatch, functools.partial(call, llm)) == given, name
+        assert chosen_by(monkeypatch, lambda: llm("a", max_tokens=2, top_k=3)) == dataclasses.replace(given, top_k=3)
+    recommending = make_tiny(metadata={"general.sampling.top_k": 9, "general.sampling.penalty_repeat": 1.2})
+    with load(recommending, chat_format="chatml") as llm:
+        for name, (call, expected) in calls.items():
+            wanted = dataclasses.replace(expected, top_k=9, repeat_penalty=1.2)
+            assert chosen_by(monkeypatch, functools.partial(call, llm)) == wanted, name
+
+
+def test_generate_over_ids_takes_the_same_defaults(tiny_path: Path) -> None:
+    with load(tiny_path, seed=5) as llm, load(tiny_path, sampling=GREEDY) as greedy:
+        ids = llm.tokenize(b"the people of the world")
+        stepped = [token for token, _ in zip(llm.generate(ids), range(12), strict=False)]
+        llm.set_seed(5)
+        named = {"temp": 0.8, "top_p": 0.95, "top_k": 40, "min_p": 0.05, "repeat_penalty": 1.0}
+        assert stepped == [token for token, _ in zip(llm.generate(ids, **named), range(12), strict=False)]
+        best = greedy.generate_result(list(ids), 12).token_ids
+        assert [token for token, _ in zip(greedy.generate(ids), range(12), strict=False)] == best
+        greedy.reset()
+        greedy.eval(ids)
+        assert greedy.sample() == best[0]
+
+
+def test_temperature_zero_is_the_argmax_unless_a_penalty_is_named(make_tiny: MakeTiny) -> None:
+    path = make_tiny(metadata={"general.sampling.penalty_repeat": 5.0})
+    with load(path, chat_format="chatml") as llm:
+        best = llm.generate("hello", 40, GREEDY)
+        assert llm.generate("hello", 40, dataclasses.replace(llm.sampling, temperature=0)) == best
+        assert llm.generate("hello", 40, SamplingParams(temperature=0)) == best
+        assert llm.generate("hello", 40, SamplingParams(temperature=0, repeat_penalty=1.1)) != best
+        assert pickle.loads(pickle.dumps(SamplingParams(temperature=0))).penalties() == (1.0, 0.0, 0.0)
+        assert SamplingParams(temperature=0.5).penalties() == (1.1, 0.0, 0.0)
+
+        def said(**options: Any) -> str:
+            text: str = llm.create_completion("hello", max_tokens=40, temperature=0, **options)["choices"][0]["text"]  # type: ignore[index]
+            return text
+
+        assert said() == said(sampling=SamplingParams()) == best
+        assert said(repeat_penalty=5.0) != best
+        greedy: Any = llm.create_chat_completion(ASK, max_tokens=40, temperature=0)
+        assert greedy["choices"] == llm.create_chat_completion(ASK, max_tokens=40, sampling=GREEDY)["choices"]  # type: ignore[index]
+
+
+def test_the_seed_of_an_instance_gives_a_sequence(tiny_path: Path) -> None:
+    def texts(llm: Llama) -> list[object]:
+        rows = llm.generate_batch(["a", "a"], max_tokens=20)
+        one: Any = llm.create_completion("a", max_tokens=20)
+        chat: Any = llm.create_chat_completion(ASK, max_tokens=20, temperature=2.0)
+        ids = llm.tokenize(b"a")
+        stepped = [token for token, _ in zip(llm.generate(ids, temp=2.0), range(8), strict=False)]
+        return [
+            llm.generate("a", 20),
+            *(row.text for row in rows if not isinstance(row, LlamaError)),
+            one["choices"][0]["text"],
+            chat["choices"][0]["message"]["content"],
+            stepped,
+        ]
+
+    with load(tiny_path, seed=7, chat_format="chatml") as llm:
+        first, second = texts(llm), texts(llm)
+        assert all(a != b for a, b in zip(first, second, strict=True))
+        assert len(set(map(str, first[:4]))) == 4
+        llm.set_seed(7)
+        assert texts(llm) == first
+        llm.set_seed(7)
+        llm.generate("a", 20)
+        state = llm.save_state()
+        later = llm.generate("a", 20)
+        llm.load_state(state)
+        assert llm.generate("a", 20) == later
+    with load(tiny_path, config=LlamaConfig(seed=7), chat_format="chatml") as llm:
+        assert texts(llm) == first
+        assert llm.generate("a", 20, seed=3) == llm.generate("a", 20, seed=3)
+
+
+def test_an_answer_that_a_default_ends_is_logged_once(make_tiny: MakeTiny, caplog: pytest.LogCaptureFixture) -> None:
+    def warnings() -> list[str]:
+        return [text for record in caplog.records if "default of max_tokens" in (text := record.getMessage())]
+
+    with load(make_tiny(), chat_format="chatml", sampling=GREEDY) as llm:
+        llm.create_chat_completion(ASK, max_tokens=128)
+        llm.generate("hello")
+        llm.generate_batch(["hello"])
+        assert warnings() == []
+        list(llm.create_chat_completion(ASK, stream=True))
+        llm.create_chat_completion(ASK)
+        llm.generate_batch([ASK])
+        assert len(warnings()) == 1
+    for call in (
+        lambda llm: llm.create_chat_completion(ASK),
+        lambda llm: asyncio.run(llm.create_chat_completion_async(ASK)),
+        lambda llm: llm.generate_batch([ASK]),
+    ):
+        caplog.clear()
+        with load(make_tiny(), chat_format="chatml", sampling=GREEDY) as llm:
+            call(llm)
+        assert len(warnings()) == 1

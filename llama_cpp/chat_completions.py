@@ -8,7 +8,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,7 +97,7 @@ class ChatCall:
             return {"role": "assistant", "content": text}
         return cast("ChatMessage", parse(self.syntax, text, tools=self.tools, cut=cut))
 
-    def chunks(self, events: Generator[Event], n: int) -> Iterator[ChatCompletionChunk]:
+    def chunks(self, events: Generator[Event], n: int) -> Generator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
         readers = [ChunkReader(self, index) for index in range(n)]
         results: list[GenerationResult] = []

@@ -436,10 +436,10 @@ class LlamaConfig:
     @staticmethod
     def _check_override(key: str, value: object) -> None:
         # 127 bytes and a final NUL are what llama_model_kv_override has room for.
-        if not 0 < len(check_text("a key of kv_overrides", key)) < 128:
+        if not 0 < len(check_c_text("a key of kv_overrides", key)) < 128:
             raise ValidationError(f"a key of kv_overrides must be a str of 1 to 127 bytes, got {key!r}")
         if isinstance(value, str):
-            size = len(check_text(f"kv_overrides[{key!r}]", value))
+            size = len(check_c_text(f"kv_overrides[{key!r}]", value))
             if size > 127:
                 raise ValidationError(f"kv_overrides[{key!r}] must have at most 127 bytes, got {size}")
         elif isinstance(value, int):
@@ -494,7 +494,6 @@ class SamplingParams:
         repeat_last_n: tokens that count as recent; 0 is none, -1 the whole context.
         presence_penalty: subtracted once from the logits of recent tokens.
         frequency_penalty: subtracted from the logits of recent tokens, as often as they occur.
-        penalize_prompt: let the penalties, DRY's too, look at the tokens before the generated ones as well.
         seed: of the random choice; None or -1 leaves it to the request and the config.
         typical_p: locally typical sampling; 1 is off (https://arxiv.org/abs/2202.00666).
         top_n_sigma: keep tokens within n standard deviations of the best; -1 is off (https://arxiv.org/abs/2411.07641).
@@ -518,6 +517,7 @@ class SamplingParams:
             min_p, xtc, temperature. "infill" can be added. One left out does not run. An object with a method
             `apply(token_ids, logits)` can stand among the names: it gets the candidates that are left, as NumPy arrays
             of shape (n,), and changes the logits in place; a method `accept(token)`, if it has one, is told the choice.
+        penalize_prompt: let the penalties, DRY's too, look at the tokens before the generated ones as well.
 
     Raises:
         ValidationError: from the constructor and from `validate`, for a value of the wrong type or range.
@@ -595,7 +595,7 @@ class SamplingParams:
         check_seed("seed", self.seed)
         check_list("dry_sequence_breakers", self.dry_sequence_breakers)
         for breaker in self.dry_sequence_breakers:
-            check_text("dry_sequence_breakers", breaker)
+            check_c_text("dry_sequence_breakers", breaker)
             if not breaker:
                 raise ValidationError("dry_sequence_breakers may hold no empty str")
         self._check_logit_bias()
@@ -704,18 +704,26 @@ def check_text(name: str, value: object) -> bytes:
     """Return a str as UTF-8.
 
     Raises:
-        ValidationError: if it is no str, holds a lone surrogate, which no encoding can carry, or a NUL character, at
-            which C code may stop reading.
+        ValidationError: if it is no str, or holds a lone surrogate, which no encoding can carry.
     """
     if not isinstance(value, str):
         raise ValidationError(f"{name} must be a str, got {value!r} ({type(value).__name__})")
     try:
-        data = value.encode()
+        return value.encode()
     except UnicodeEncodeError as error:
         raise ValidationError(
             f"{name} holds a lone surrogate ({value[error.start]!r}) at index {error.start}; "
             'decode the text properly, or clean it with text.encode("utf-8", "replace").decode()'
         ) from None
+
+
+def check_c_text(name: str, value: object) -> bytes:
+    """Return a str as UTF-8 for C code that stops reading at a NUL.
+
+    Raises:
+        ValidationError: as `check_text` has it, and if it holds a NUL character.
+    """
+    data = check_text(name, value)
     if b"\0" in data:
         raise ValidationError(f"{name} holds a NUL character at byte {data.index(0)}; remove it")
     return data

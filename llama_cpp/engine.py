@@ -818,16 +818,19 @@ class Engine:
             self._loop.cancel(slot)
 
     def run_many(
-        self, requests: Iterable[tuple[int, Request | LlamaError]], window: int
+        self,
+        requests: Iterable[tuple[int, Request | LlamaError]],
+        window: int,
+        pending: dict[int, Generation],
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
         """Run requests side by side and give what came of them, with their index, in the order in which they end.
 
         Args:
             requests: and their indexes; read lazily, some dozens ahead; an error in place of one is given back.
             window: requests to have under way.
+            pending: is filled with those that are, so that another thread can end them.
         """
         done: deque[int] = deque()
-        pending: dict[int, Generation] = {}
         try:
             for index, request in in_prefix_order(requests, max(window, MIN_AHEAD)):
                 failure = request if isinstance(request, LlamaError) else None

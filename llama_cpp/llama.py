@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 import os
+import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
@@ -19,6 +20,7 @@ from .compat.keywords import InstanceOptions, as_flag, fit_batches, split_keywor
 from .compat.mixin import CompatMixin, is_token_call
 from .compat.tokens import DetokenizedText
 from .completions import (
+    SAMPLING_NAMES,
     completion,
     includes_usage,
     logprobs_after,
@@ -39,6 +41,7 @@ from .config import (
     SamplingParams,
     as_list,
     check_bool,
+    check_c_text,
     check_file,
     check_float,
     check_int,
@@ -68,6 +71,7 @@ from .engine import (
 from .errors import ClosedError, LlamaError, ModelLoadError, TemplateError, ValidationError
 from .lora import LoraAdapter
 from .results import Choice, GenerationResult, TextLogprobs
+from .streams import Stream
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -460,8 +464,8 @@ class Llama(CompatMixin):
             text = head + result.text
             return text if logprobs is None else self._as_completion(text, result)
         if logprobs is None:
-            return _prefixed(head, generation)
-        return self._logprob_chunks(generation, head)
+            return Stream(_prefixed(head, generation), generation.close)
+        return Stream(self._logprob_chunks(generation, head), generation.close)
 
     def generate_stream(
         self,
@@ -541,7 +545,7 @@ class Llama(CompatMixin):
         Args:
             prompts: any iterable of texts, lists of token ids, lists of chat messages, or dicts such as
                 {"prompt": ..., "max_tokens": ...} with a row's own `max_tokens`, `sampling`, `stop`, `seed`, `logprobs`
-                and fields of RequestOptions, or {"messages": [...], "tools": [...], "temperature": ...} with what
+                and fields of SamplingParams and RequestOptions, or {"messages": [...], "tools": [...], ...} with what
                 `create_chat_completion` takes. Rows with other adapters than those that are being computed wait for
                 their turn.
             max_tokens, sampling, stop, seed, logprobs, **options: as `generate` has them, for rows that don't say.
@@ -673,20 +677,26 @@ class Llama(CompatMixin):
         }
         # A default that is wrong concerns no row, and fails at once; the seed is the first row's to draw.
         self._row_request("-", {**defaults, "seed": 0 if seed is None else seed})
-        return self._run_batch(prompts, defaults, on_error, progress, n_parallel, share_prefix)
+        pending: dict[int, Generation] = {}
+
+        def cancel() -> None:
+            for generation in list(pending.values()):
+                generation.close()
+
+        rows = self._row_requests(prompts, defaults, share_prefix)
+        make_bar = functools.partial(_Progress, progress, prompts)
+        return Stream(self._run_batch(rows, make_bar, on_error, n_parallel, pending), cancel)
 
     def _run_batch(
         self,
-        prompts: Iterable[Row],
-        defaults: dict[str, Any],
+        requests: Iterator[Request | LlamaError],
+        make_bar: Callable[[], _Progress],
         on_error: str,
-        progress: bool,
         n_parallel: int | None,
-        share_prefix: bool,
+        pending: dict[int, Generation],
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
-        requests = self._row_requests(prompts, defaults, share_prefix)
-        rows = self._run_rows(requests, n_parallel)
-        with _Progress(progress, prompts) as bar, contextlib.closing(rows):
+        rows = self._run_rows(requests, n_parallel, pending)
+        with make_bar() as bar, contextlib.closing(rows):
             for index, result in rows:
                 bar.add(result)
                 if isinstance(result, LlamaError) and on_error == "raise":
@@ -694,7 +704,7 @@ class Llama(CompatMixin):
                 yield index, result
 
     def _run_rows(
-        self, requests: Iterator[Request | LlamaError], n_parallel: int | None
+        self, requests: Iterator[Request | LlamaError], n_parallel: int | None, pending: dict[int, Generation]
     ) -> Generator[tuple[int, GenerationResult | LlamaError]]:
         """Run requests in an engine that is made for the first of them, and in another one from a longer one on."""
         numbered = enumerate(requests)
@@ -704,7 +714,7 @@ class Llama(CompatMixin):
             longer.clear()
             with self._batch_engine_for([row for _, row in first], n_parallel) as engine:
                 fitting = self._fitting(numbered, engine.context.n_ctx_seq, longer)
-                yield from engine.run_many(itertools.chain(first, fitting), 2 * engine.context.n_seq_max)
+                yield from engine.run_many(itertools.chain(first, fitting), 2 * engine.context.n_seq_max, pending)
 
     def _fitting(
         self,
@@ -734,10 +744,12 @@ class Llama(CompatMixin):
     def _prompt_row(self, row: Any, defaults: dict[str, Any]) -> Request:
         if not isinstance(row, Mapping):
             return self._row_request(row, defaults)
-        check_known("row field", row, ("prompt", "messages", *_ROW_FIELDS))
+        check_known("row field", row, ("prompt", "messages", *_ROW_FIELDS, *SAMPLING_NAMES))
         if "prompt" not in row:
             raise ValidationError('a row that is a dict must have a "prompt", or "messages"')
-        fields = _with_defaults(row, defaults)
+        own = {name: value for name, value in row.items() if name not in SAMPLING_NAMES}
+        fields = _with_defaults(own, defaults)
+        fields["sampling"] = sampling_of(_check_sampling(fields["sampling"]) or self._samplings.generate, row)
         return self._row_request(fields.pop("prompt"), fields)
 
     def _chat_row(self, row: Any, defaults: dict[str, Any]) -> Request:
@@ -854,7 +866,7 @@ class Llama(CompatMixin):
         usage = usage_of([result])
         return completion(new_id("cmpl"), self.model_path, [choice], usage)
 
-    def _logprob_chunks(self, generation: Generation, head: str) -> Iterator[Completion]:
+    def _logprob_chunks(self, generation: Generation, head: str) -> Generator[Completion]:
         """Give text in chunks, with the log-probabilities of the tokens that it is made of."""
         chunk = completion(new_id("cmpl"), self.model_path, [])
         n_scored = 0
@@ -965,7 +977,7 @@ class Llama(CompatMixin):
         ]
         results: list[list[float]] = [[] for _ in rows]
         with self._batch_engine_for(requests, None) as engine:
-            for index, result in engine.run_many(enumerate(requests), 2 * engine.context.n_seq_max):
+            for index, result in engine.run_many(enumerate(requests), 2 * engine.context.n_seq_max, {}):
                 if isinstance(result, LlamaError):
                     raise result
                 results[scored[index][0]] = list(result.prompt_logprobs)
@@ -1381,7 +1393,7 @@ class Llama(CompatMixin):
         name = self._model_name(model)
         if stream:
             events = self._stream_all(requests)  # an argument that is wrong fails here, and not at the first chunk
-            return self._completion_chunks(events, heads, name, count if with_usage else None)
+            return Stream(self._completion_chunks(events, heads, name, count if with_usage else None), events.close)
         results = self._run_all(requests)
         usage = usage_of(results, count)
         if count > n:
@@ -1461,7 +1473,8 @@ class Llama(CompatMixin):
             return answer
         call, requests = self._chat(messages, {**named, **kwargs})
         if stream:
-            return call.chunks(self._stream_all(requests), len(requests))
+            events = self._stream_all(requests)
+            return Stream(call.chunks(events, len(requests)), events.close)
         return call.response(self._run_all(requests))
 
     async def create_chat_completion_async(
@@ -1608,7 +1621,7 @@ class Llama(CompatMixin):
             raise ValidationError("continue_final_message needs a last message of the assistant's, without tool calls")
         form = options.get("chat_format")
         if form is not None:
-            check_text("chat_format", form)
+            check_c_text("chat_format", form)
         template = self.chat_template("tool_use" if tools and self._model.chat_template("tool_use") else form)
         kwargs = check_template_kwargs(options.get("chat_template_kwargs"))
         if options.get("reasoning_effort") is not None:
@@ -1716,7 +1729,7 @@ class Llama(CompatMixin):
         heads: list[str],
         model: str,
         n_answers: int | None,
-    ) -> Iterator[Completion]:
+    ) -> Generator[Completion]:
         """Give text in chunks; the usage comes last, if it is said how many answers a prompt has."""
         chunk = completion(new_id("cmpl"), model, [])
         results: list[GenerationResult] = []
@@ -1746,7 +1759,7 @@ class Llama(CompatMixin):
             for generation in generations:
                 generation.close()
 
-    def _stream_all(self, requests: list[Request]) -> Generator[tuple[int, str | GenerationResult]]:
+    def _stream_all(self, requests: list[Request]) -> Stream[tuple[int, str | GenerationResult]]:
         """Run requests side by side, and give (index, text) as it comes, then (index, result) when one has ended."""
         generations = self._submit_all(requests)
 
@@ -1769,7 +1782,11 @@ class Llama(CompatMixin):
                 for generation in pending.values():
                     generation.close()
 
-        return events()
+        def cancel() -> None:
+            for generation in generations:
+                generation.close()
+
+        return Stream(events(), cancel)
 
     def _submit_all(
         self, requests: list[Request], on_news: Callable[[Generation], object] | None = None
@@ -1808,7 +1825,7 @@ class Llama(CompatMixin):
             add_bos, special: llama-cpp-python's names for add_special and parse_special.
 
         Raises:
-            ValidationError: if text is neither str nor bytes, or holds a lone surrogate or a NUL.
+            ValidationError: if text is neither str nor bytes, or holds a lone surrogate.
         """
         add_special = add_special if add_bos is None else add_bos
         parse_special = parse_special if special is None else special
@@ -1913,7 +1930,7 @@ class Llama(CompatMixin):
         Returns:
             The source, "" if the GGUF has no such template.
         """
-        check_text("name", name)
+        check_c_text("name", name)
         return self._model.chat_template(name or None) or ""
 
     # -- adapters ------------------------------------------------------------------------------------------------------
@@ -2453,7 +2470,7 @@ def _check_metadata(model: _core.Model, config: LlamaConfig) -> None:
             raise ModelLoadError(f"{model.path!r} can't be computed: {key} is {value}, and must not be negative")
 
 
-def _prefixed(head: str, generation: Generation) -> Iterator[str]:
+def _prefixed(head: str, generation: Generation) -> Generator[str]:
     """Give the prompt, if it is to be echoed, then the text; being closed early cancels the generation."""
     with generation:
         if head:
@@ -2579,7 +2596,7 @@ class _Progress:
     def __init__(self, shown: bool, prompts: object) -> None:
         self._bar: tqdm[Any] | None = None
         self._tokens = 0
-        if shown:
+        if shown and sys.stderr is not None:  # as it is in pythonw, and in some services
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=len(prompts) if isinstance(prompts, Sized) else None, unit="row")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -10,6 +10,7 @@ from ..chat.template import CHATML, ChatTemplate
 from ..completions import SAMPLING_NAMES, chat_logprobs
 from ..errors import LlamaError, UnsupportedSchemaError, ValidationError
 from ..grammar.grammar import LlamaGrammar
+from ..streams import Stream
 from .callbacks import StoppingCriteriaList
 from .chat_formats import CHAT_FORMATS, chat_format_of
 
@@ -369,7 +370,7 @@ def _chat_envelope(completion: Mapping[str, Any], kind: str) -> dict[str, Any]:
 def _convert_completion_to_chat(completion_or_chunks: Any, stream: bool = False) -> Any:
     """Make a chat completion of a completion, or chunks of chunks."""
     if stream:
-        return _chat_chunks(completion_or_chunks, None)
+        return Stream.over(_chat_chunks(completion_or_chunks, None), completion_or_chunks)
     choice, common = _chat_choice(completion_or_chunks)
     message = {"role": "assistant", "content": choice["text"]}
     return {
@@ -382,7 +383,7 @@ def _convert_completion_to_chat(completion_or_chunks: Any, stream: bool = False)
 def _convert_completion_to_chat_function(tool_name: str, completion_or_chunks: Any, stream: bool) -> Any:
     """Make a chat completion that calls a tool of a completion that is its arguments, or chunks of chunks."""
     if stream:
-        return _chat_chunks(completion_or_chunks, tool_name)
+        return Stream.over(_chat_chunks(completion_or_chunks, tool_name), completion_or_chunks)
     choice, common = _chat_choice(completion_or_chunks)
     function = {"name": tool_name, "arguments": choice["text"]}
     call = {"id": _call_id(tool_name, completion_or_chunks), "type": "function", "function": function}
@@ -398,7 +399,7 @@ def _call_id(tool_name: str, completion: Mapping[str, Any]) -> str:
     return f"call_0_{tool_name}_{completion['id']}"
 
 
-def _chat_chunks(chunks: Iterator[Any], tool_name: str | None) -> Iterator[dict[str, Any]]:
+def _chat_chunks(chunks: Iterator[Any], tool_name: str | None) -> Generator[dict[str, Any]]:
     """Make a chat's chunks of a completion's; a delta leaves out what has not changed."""
     first = True
     for chunk in chunks:
@@ -423,7 +424,7 @@ def _chat_chunks(chunks: Iterator[Any], tool_name: str | None) -> Iterator[dict[
 def with_function_calls(answer: Any) -> Any:
     """Add OpenAI's older function_call to the first tool call of an answer, or of each chunk of one."""
     if not isinstance(answer, Mapping):
-        return map(with_function_calls, answer)
+        return Stream.over((with_function_calls(chunk) for chunk in answer), answer)
     for choice in answer["choices"]:
         message = choice.get("message", choice.get("delta"))
         if message and message.get("tool_calls"):

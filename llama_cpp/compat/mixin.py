@@ -13,6 +13,7 @@ from ..completions import SAMPLING_NAMES
 from ..config import LlamaConfig, SamplingParams, Samplings, as_list, check_int, check_seed
 from ..engine import Engine, Request, Seeds, common_prefix
 from ..errors import ValidationError
+from ..streams import Stream
 from .keywords import InstanceOptions, as_flag, warn
 from .speculative import LlamaPromptLookupDecoding
 from .tokens import ByteToken, TokenCount, byte_tokens, holds_byte_tokens
@@ -151,8 +152,6 @@ class CompatMixin:
         return self.tokenizer() if given is None else given
 
     def _tokenize_bytes(self, text: bytes, add_bos: bool, special: bool) -> list[int]:
-        if b"\0" in text:
-            raise ValidationError(f"text holds a NUL character at byte {text.index(0)}; remove it")
         return byte_tokens(self.tokenizer_.tokenize(text, add_bos, special))
 
     def _wants_bytes(self, tokens: Any, second: Any, keywords: Mapping[str, Any]) -> bool:
@@ -623,7 +622,7 @@ class CompatMixin:
         answer = self.create_chat_completion(*args, **kwargs)
         if isinstance(answer, Mapping):
             return ChatCompletion.model_validate(answer)
-        return _validated(answer, ChatCompletionChunk)
+        return Stream.over(_validated(answer, ChatCompletionChunk), answer)
 
 
 class Scores:
@@ -665,7 +664,7 @@ def warn_tail_free(options: Mapping[str, Any]) -> None:
         )
 
 
-def _validated(chunks: Iterator[Any], kind: Any) -> Iterator[Any]:
+def _validated(chunks: Iterator[Any], kind: Any) -> Generator[Any]:
     for chunk in chunks:
         yield kind.model_validate(chunk)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import check_int, check_list, check_text, check_texts
+from ..config import check_c_text, check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
 from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
 from .matching import byte_tokenizer, error_of, new_matcher
@@ -120,15 +120,15 @@ class LlamaGrammar:
         from . import gbnf
 
         root = "root" if isinstance(root, bool) else root
-        check_text("grammar", grammar)
-        check_text("root", root)
+        check_c_text("grammar", grammar)
+        check_c_text("root", root)
         gbnf.parse(grammar, root)
         check_list("trigger_patterns", trigger_patterns)
         check_list("trigger_tokens", trigger_tokens)
         for token in trigger_tokens:
             check_int("a trigger token", token, 0)
         for pattern in trigger_patterns:
-            check_text("a trigger pattern", pattern)
+            check_c_text("a trigger pattern", pattern)
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -194,7 +194,7 @@ class LlamaGrammar:
         """
         from llguidance import LLMatcher
 
-        check_text("pattern", pattern)
+        check_c_text("pattern", pattern)
         return cls(llguidance=_checked(LLMatcher.grammar_from_regex(pattern), f"the pattern {pattern!r}"))
 
     @classmethod
@@ -221,7 +221,7 @@ class LlamaGrammar:
         """
         from llguidance import LLMatcher
 
-        check_text("source", source)
+        check_c_text("source", source)
         _checked(LLMatcher.grammar_from_lark(_TOKEN_IDS.sub("<[0]>", source)), "the Lark grammar")
         return cls(llguidance=LLMatcher.grammar_from_lark(source))
 
@@ -244,7 +244,7 @@ class LlamaGrammar:
 
     def explain(self, text: str) -> Explanation:
         """Tell whether a complete text is in the language and, if not, where and why it leaves it; needs no model."""
-        data = check_text("text", text) if "\0" not in text else text.encode()
+        data = check_text("text", text)
         if self.gbnf is not None:
             from . import gbnf
 

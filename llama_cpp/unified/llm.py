@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..chat.messages import check_messages
@@ -24,6 +24,7 @@ from ..errors import LlamaError, TemplateError, ValidationError
 from ..files import read_metadata
 from ..llama import Llama, Stop
 from ..results import GenerationResult
+from ..streams import Stream
 from .budget import ThinkingBudget
 from .detect import detect, resolve_family
 from .families import REASONING_LEVELS, ModelConfig, ModelFamily, Thinking, Variant
@@ -263,7 +264,8 @@ class UnifiedLLM:
         check_bool("stream", stream)
         answer = self._llama.create_chat_completion(**arguments, stream=stream)
         if stream:
-            return _texts(cast("Iterator[ChatCompletionChunk]", answer))
+            chunks = cast("Stream[ChatCompletionChunk]", answer)
+            return Stream.over(_texts(chunks), chunks)
         return _parts(cast("ChatCompletion", answer))[1]
 
     def generate_with_thinking(
@@ -532,9 +534,9 @@ def _answer_of(result: GenerationResult) -> str:
     return result.message["content"] or ""
 
 
-def _texts(chunks: Iterator[ChatCompletionChunk]) -> Iterator[str]:
+def _texts(chunks: Stream[ChatCompletionChunk]) -> Generator[str]:
     """Give the answer's text; being closed early ends the generation."""
-    with contextlib.closing(cast(Any, chunks)):
+    with chunks:
         for chunk in chunks:
             if text := _text_of(chunk):
                 yield text

@@ -32,11 +32,12 @@ from llama_cpp import (
     set_log_level,
 )
 from tests import tiny
+from tests.conftest import MakeTiny
 from tests.helpers import GREEDY, load, run_script
 
 HUGE = 10**400  # too large for a float
 NOT_A_BOOL: tuple[Any, ...] = (0, 1, "yes", None, 1.0)
-NOT_TEXT: tuple[Any, ...] = (5, None, b"bytes", ["a"], 1.5, "a\0b", "\udc80", "a\ud83d")
+NOT_TEXT: tuple[Any, ...] = (5, None, b"bytes", ["a"], 1.5, "\udc80", "a\ud83d")
 BytesPath = type("BytesPath", (os.PathLike,), {"__fspath__": lambda self: b"model.gguf"})
 NOT_A_PATH: tuple[Any, ...] = ("", "a\0b.gguf", 5, b"model.gguf", ["model.gguf"], BytesPath())
 NOT_A_TOKEN: tuple[Any, ...] = (-1, 2000, 2**31, 2**70, True, 1.0, "a", None)
@@ -329,7 +330,7 @@ GENERATE_VALUES: dict[str, tuple[Any, ...]] = {
     ),
     "max_tokens": (0, -2, 2**31, True, "5", 1.0, -1.0, math.nan, [5]),
     "sampling": (5, {}, "greedy", SamplingParams),
-    "stop": (5, b"x", "", "a\0", "\udc80", {"a"}, [""], ["a", ""], ["a\0"], ["\udc80"], [None], [b"x"], [1.5], [True]),
+    "stop": (5, b"x", "", "\udc80", {"a"}, [""], ["a", ""], ["\udc80"], [None], [b"x"], [1.5], [True]),
     "echo": NOT_A_BOOL,
     "stream": NOT_A_BOOL,
     "reset_kv_cache": NOT_A_BOOL,
@@ -500,3 +501,28 @@ def test_log_levels_that_there_are_not() -> None:
 
 def _dedent(script: str) -> str:
     return "\n".join(line[4:] for line in script.splitlines())
+
+
+def test_a_nul_is_a_character_of_a_text_as_others_are(llm: Llama, make_tiny: MakeTiny) -> None:
+    text = "a\0b"
+    ids = llm.tokenize(text)
+    assert llm.detokenize(ids).removeprefix(" ") == text
+    assert len(ids) > len(llm.tokenize("ab"))
+    assert llm.n_tokens(text) == len(ids) - 1
+    assert llm.generate(text, 2, GREEDY) == llm.generate(ids, 2, GREEDY) != llm.generate("a", 2, GREEDY)
+    assert llm.generate_batch([text], max_tokens=2, sampling=GREEDY)[0].usage.prompt_tokens == len(ids)  # type: ignore[union-attr]
+    assert llm.create_completion(text, max_tokens=2)["usage"]["prompt_tokens"] == len(ids)  # type: ignore[index]
+    assert llm.logprobs(text).token_ids == ids
+    assert llm.score(text, ["\0"])[0].token_ids
+    with llm.session() as session:
+        assert session.append(text).tokens == ids
+    (nul,) = llm.tokenize("\0", add_special=False)[-1:]
+    said = llm.generate_result("x", 3, SamplingParams(temperature=0, logit_bias={nul: 1e6}))
+    assert said.text == "\0\0\0"
+    assert llm.generate("x", 3, SamplingParams(temperature=0, logit_bias={nul: 1e6}), stop="\0\0") == ""
+    messages = [{"role": "user", "content": text}]
+    answer: Any = llm.create_chat_completion(messages, max_tokens=1, chat_format="chatml")
+    plain: Any = llm.create_chat_completion([{"role": "user", "content": "ab"}], max_tokens=1, chat_format="chatml")
+    assert answer["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
+    with load(make_tiny(), embeddings=True, pooling_type="mean") as other:
+        assert other.embed(text) != other.embed("ab")

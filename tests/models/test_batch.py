@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -367,3 +368,25 @@ def test_close_ends_a_batch(llm: Llama) -> None:
     assert all(isinstance(result, LlamaError) or len(result.token_ids) == 300 for _, result in given)
     with pytest.raises(ClosedError):
         llm.generate_batch(["a"])
+
+
+def test_rows_of_prompts_may_name_fields_of_the_sampling(llm: Llama) -> None:
+    rows = [
+        {"prompt": "a", "temperature": 0.0},
+        {"prompt": "a", "temp": 0.0, "sampling": SamplingParams(top_k=3)},
+        {"prompt": "a", "logit_bias": {"77": 1e6}, "seed": 1},
+    ]
+    results = llm.generate_batch(rows, max_tokens=6)
+    best, again, forced = [result.token_ids for result in results if isinstance(result, GenerationResult)]
+    assert best == again == llm.generate_result("a", 6, GREEDY).token_ids
+    assert forced == [77] * 6
+    with pytest.raises(ValidationError, match="did you mean 'temperature'"):
+        llm.generate_batch([{"prompt": "a", "temprature": 0.0}])
+    with pytest.raises(ValidationError, match="row 0: top_p"):
+        llm.generate_batch([{"prompt": "a", "top_p": 2.0}])
+
+
+def test_progress_goes_on_where_there_is_no_stderr(llm: Llama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    assert len(llm.generate_batch(["a", "b"], max_tokens=2, progress=True)) == 2
+    assert len(list(llm.iter_batch(["a"], max_tokens=2, progress=True))) == 1

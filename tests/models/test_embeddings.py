@@ -194,7 +194,7 @@ def test_wrong_uses_are_refused(make_tiny: MakeTiny, tiny_path: Path) -> None:
             llm.rerank("x", ["y"])
         with pytest.raises(ValidationError, match="encoder"):
             llm.generate("x")
-        for wrong in (5, b"x", [5], ["a\0"], {"a": 1}):
+        for wrong in (5, b"x", [5], ["a\udc80"], {"a": 1}):
             with pytest.raises(ValidationError, match="input"):
                 llm.embed(wrong)  # type: ignore[arg-type]
         assert llm.embed([]) == []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -380,3 +382,45 @@ def test_a_prompt_of_several_batches_that_attends_to_what_follows(
 ) -> None:
     with load(make_tiny(metadata=metadata), n_batch=64, n_ubatch=16, **config) as llm:
         assert len(llm.generate_result([1, *range(300, 400)], 5, GREEDY).token_ids) == 5
+
+
+ASK = [{"role": "user", "content": "a"}]
+STREAMS: dict[str, Callable[[Llama], Any]] = {
+    "generate": lambda llm: llm.generate("a", None, stream=True),
+    "logprobs": lambda llm: llm.generate("a", None, stream=True, logprobs=1),
+    "generate_stream": lambda llm: llm.generate_stream("a", None),
+    "completion": lambda llm: llm.create_completion("a", max_tokens=None, stream=True),
+    "several": lambda llm: llm.create_completion(["a", "b"], max_tokens=None, stream=True),
+    "chat": lambda llm: llm.create_chat_completion(ASK, max_tokens=None, stream=True),
+    "openai": lambda llm: llm.create_chat_completion_openai_v1(ASK, max_tokens=None, stream=True),
+    "functions": lambda llm: llm.create_chat_completion(ASK, max_tokens=None, stream=True, function_call="none"),
+    "rows": lambda llm: llm.iter_batch(["a"] * 1000, max_tokens=20),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_another_thread_may_close_a_stream(make_tiny: MakeTiny, kind: str) -> None:
+    endless = SamplingParams(temperature=1.0, logit_bias=dict.fromkeys(range(40, 60), 1e6))
+    path = make_tiny(n_ctx_train=100_000)
+    with load(path, n_ctx=65536, chat_format="chatml", sampling=endless) as llm:
+        stream = STREAMS[kind](llm)
+        read: list[object] = []
+        begun = threading.Event()
+
+        def go_on() -> None:
+            for item in stream:
+                read.append(item)
+                begun.set()
+            read.append("the end")
+
+        reader = threading.Thread(target=go_on)
+        reader.start()
+        assert begun.wait(20)
+        time.sleep(0.05)
+        stream.close()
+        reader.join(10)
+        assert not reader.is_alive()
+        assert read[-1] == "the end"
+        assert list(stream) == []
+        stream.close()
+        assert len(llm.generate_result("a", 3).token_ids) == 3

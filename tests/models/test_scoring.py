@@ -86,7 +86,7 @@ def test_wrong_arguments_are_refused(llm: Llama) -> None:
         with pytest.raises(ValidationError, match="continuations"):
             llm.score("prompt", continuations)  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        llm.logprobs("a\0b")
+        llm.logprobs("a\udc80b")
     assert llm.score("prompt", []) == []
 
 

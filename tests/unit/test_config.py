@@ -84,6 +84,7 @@ SAMPLING_VALUES: dict[str, tuple[Any, ...]] = {
         {5: 1e300},
     ),
     "samplers": (5, "top_k", ["topk"], [5], [[]], ["top_k", "top_k"]),
+    "penalize_prompt": NOT_A_BOOL,
 }  # fmt: skip
 
 # Values at the ends of the ranges, where there is no single number for all fields.
@@ -121,6 +122,7 @@ SAMPLING_LIMITS: dict[str, tuple[Any, ...]] = {
     "dry_sequence_breakers": ((), ["\n"]),
     "logit_bias": (None, {}, {5: -math.inf, 6: 100, 2**31 - 1: -0.5}),
     "samplers": (None, [], ("top_k", "temperature"), ["infill"]),
+    "penalize_prompt": (True, False),
 }
 
 
@@ -198,6 +200,7 @@ def test_defaults() -> None:
         "adaptive_p_decay": 0.9,
         "logit_bias": None,
         "samplers": None,
+        "penalize_prompt": False,
     }
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__, _core, hub
+from . import __version__, _core, hub, selftest
 from .machine import available_cpus, available_memory, cpu_limits
 
 # Features of x86 CPUs that make ggml faster, in ggml's spelling and in that of /proc/cpuinfo.
@@ -65,10 +65,11 @@ def examine() -> dict[str, Any]:
     """Look at the installation and at the machine.
 
     Returns:
-        what `llama-cpp doctor --json` prints: "versions", "build", "cpu", "gpus", "threads", "memory", "model" and
-        "problems", a list of {"problem", "advice"}.
+        what `llama-cpp doctor --json` prints: "versions", "build", "cpu", "gpus", "threads", "memory", "model",
+        "selftest" and "problems", a list of {"problem", "advice"}.
     """
     backends = _core.backends()
+    tested = selftest.run()
     model = hub.DEFAULT_MODEL
     report: dict[str, Any] = {
         "versions": {
@@ -80,9 +81,10 @@ def examine() -> dict[str, Any]:
         "build": {**_core.build_info(), "module": _core.__file__},
         "cpu": _cpu(backends),
         "gpus": [device for backend in backends for device in backend["devices"] if device["type"] == "gpu"],
-        "threads": {"default": available_cpus(), "limits": cpu_limits()},
+        "threads": {"default": available_cpus(), "limits": cpu_limits(), "at_present": tested["n_threads"]},
         "memory": {"usable": available_memory()},
         "model": {"name": model, "path": str(hub.cached_path(model)), "fetched": hub.is_cached(model)},
+        "selftest": tested["results"],
     }
     problems = _problems(report, [backend["name"] for backend in backends])
     report["problems"] = [{"problem": problem, "advice": advice} for problem, advice in problems]
@@ -154,6 +156,8 @@ def _problems(report: dict[str, Any], backends: Sequence[str]) -> Iterator[tuple
             f"build for this machine: {_REBUILD}",
         )
 
+    yield from _wrong_kernels(report)
+
     if not report["gpus"]:
         signs = {option: sign for sign, option in _GPU_SIGNS.items() if os.path.exists(sign)}
         if shutil.which("nvidia-smi"):
@@ -168,6 +172,57 @@ def _problems(report: dict[str, Any], backends: Sequence[str]) -> Iterator[tuple
                 f"there may be a GPU ({', '.join(signs.values())}), and this build can't use it",
                 f'CMAKE_ARGS="{next(iter(signs))}" {_REBUILD}',
             )
+
+
+def _wrong_kernels(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the self-test found: which weight types fail, by which of the CPU's features, and how to avoid it."""
+    failed = [result for result in report["selftest"] if result["error"]]
+    if not failed:
+        return
+    types = list(dict.fromkeys(result["type"] for result in failed))
+    # Those that are right again without repacked weights fail in the kernels for these.
+    plain = {result["type"] for result in selftest.run(types, repack=False)["results"] if result["error"]}
+    for repacked in (True, False):
+        wrong = [result for result in failed if (result["type"] not in plain) == repacked]
+        if wrong:
+            what = "; ".join(
+                f"{result['type']} with {result['rows']} row{'s'[: result['rows'] - 1]}: {result['error']}"
+                for result in wrong
+            )
+            feature = _culprit(report["cpu"]["features"], repacked)
+            yield f"this build computes wrongly on this CPU, probably by {feature}: {what}", _without(report, feature)
+
+
+def _culprit(features: Sequence[str], repacked: bool) -> str:
+    """Name the feature that is the likeliest to be at fault: the widest in use, or that of repacked weights."""
+    if repacked:
+        return "AMX_INT8" if "AMX_INT8" in features else "CPU_REPACK"
+    wide = [feature for feature in _X86_FEATURES if feature in features and feature != "AMX_INT8"]
+    arm = [feature for feature in _ARM_FEATURES if feature in features]
+    return [*arm, *wide][-1] if arm or wide else "NATIVE"
+
+
+def _without(report: dict[str, Any], feature: str) -> str:
+    """Say how to get a build that does not use a feature."""
+    variants = report["cpu"]["variants"]
+    others = [tag for tag, variant in variants.items() if variant["score"] and feature not in variant["features"]]
+    if others:
+        best = max(others, key=lambda tag: variants[tag]["score"])
+        better = [tag for tag, variant in variants.items() if variant["score"] > variants[best]["score"]]
+        folder = Path(report["build"]["module"]).parent
+        files = ", ".join(path.name for tag in better for path in sorted(folder.glob(f"*ggml-cpu-{tag}.*")))
+        return f"move {files} out of {folder}, so that the CPU library {best} is used"
+    options = ["-DGGML_NATIVE=OFF", f"-DGGML_{feature}=OFF"]
+    if feature in _X86_FEATURES:  # without NATIVE, what is newer than AVX2 has to be named
+        known = list(_X86_FEATURES)
+        options[1:1] = [
+            f"-DGGML_{other}=ON"
+            for other in known[known.index("AVX512") : known.index(feature)]
+            if other in report["cpu"]["features"]
+        ]
+    elif feature == "CPU_REPACK":
+        options = options[1:]
+    return f'CMAKE_ARGS="{" ".join(dict.fromkeys(options))}" {_REBUILD}'
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
@@ -192,6 +247,10 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield "GPU: none that llama.cpp can use"
     limits = ", ".join(f"{name} {count}" for name, count in threads["limits"].items())
     yield f"threads: {threads['default']} by default, the least of: {limits}"
+    if threads["at_present"] is not None:
+        yield f"  of which {threads['at_present']} pay at present"
+    right = [result for result in report["selftest"] if not result["error"]]
+    yield f"self-test: {len(right)} of {len(report['selftest'])} computations of weight types are right"
     memory = report["memory"]["usable"]
     yield f"memory: {memory / _GIB:.1f} GiB" if memory else "memory: unknown"
     model = report["model"]

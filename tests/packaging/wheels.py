@@ -185,6 +185,29 @@ def test_the_best_library_for_this_cpu_is_loaded(wheel: Wheel) -> None:
     assert wheel.run("-c", script).strip() == str({cpu["variant"]})
 
 
+@pytest.mark.parametrize("wheel", [RUNNING], indirect=True)  # they hold the same libraries
+def test_each_library_for_cpus_that_this_one_can_run_computes_rightly(wheel: Wheel, tmp_path: Path) -> None:
+    variants = json.loads(
+        wheel.run("-c", "import json; from llama_cpp import doctor; print(json.dumps(doctor._variants()))")
+    )
+    script = "import json; from llama_cpp import selftest; print(json.dumps(selftest.run()['results']))"
+    tried = []
+    for tag, variant in variants.items():
+        if not variant["score"]:
+            continue
+        with zipfile.ZipFile(wheel.path) as archive:
+            archive.extractall(tmp_path / tag)
+        for library in (tmp_path / tag / "llama_cpp").glob("libggml-cpu-*"):
+            if library.name != f"libggml-cpu-{tag}.so":
+                library.unlink()
+        results = json.loads(run(wheel.python, "-c", script, PYTHONPATH=str(tmp_path / tag)))
+        assert results, tag
+        assert [result for result in results if result["error"]] == [], tag
+        tried.append(tag)
+        shutil.rmtree(tmp_path / tag)
+    assert len(tried) > 1 or platform.machine() != "x86_64"
+
+
 @pytest.mark.parametrize("wheel", [RUNNING], indirect=True)  # the one that has the tests' requirements
 @pytest.mark.parametrize("tests", ["native/test_errors.py", "clients/test_lowlevel.py"])
 def test_what_depends_on_the_linking_works(wheel: Wheel, tests: str, tmp_path: Path) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llama_cpp import _core, doctor
+from llama_cpp import _core, doctor, selftest
 from llama_cpp.cli import main
 from tests.helpers import run_script
 
 PIN = Path(__file__).parents[2] / "vendor" / "pin.toml"
 
 
-@pytest.fixture
-def report() -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def examined() -> dict[str, Any]:
     return doctor.examine()
+
+
+@pytest.fixture
+def report(examined: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(examined)
 
 
 def advice_for(report: dict[str, Any], backends: list[str]) -> str:
@@ -28,7 +35,10 @@ def advice_for(report: dict[str, Any], backends: list[str]) -> str:
 
 def test_json_holds_what_was_found(report: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json"]) == bool(report["problems"])
-    assert json.loads(capsys.readouterr().out) == report
+    printed = json.loads(capsys.readouterr().out)
+    for threads in (printed["threads"], report["threads"]):
+        assert 1 <= threads.pop("at_present") <= threads["default"]  # it may change at any time
+    assert printed == report
 
 
 def test_text_has_a_line_for_each_part(report: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +119,73 @@ def test_advice(report: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "CUDA, CPU), but has found none -> look at the GPU's driver" in advice_for(report, ["CUDA", "CPU"])
     monkeypatch.setattr(doctor, "_GPU_SIGNS", {str(tmp_path): "-DGGML_VULKAN=ON"})
     assert '-> CMAKE_ARGS="-DGGML_VULKAN=ON" pip install' in advice_for(report, ["CPU"])
+
+
+# Stands for a CPU that is not up to a build: in the child, the kernels fail that are named here.
+BROKEN = """
+import os, signal, sys
+from llama_cpp import selftest
+
+right = selftest._logits
+
+def logits(path, tokens, repack):
+    if path.stem in ("Q8_0", "Q4_1") and len(tokens) > 1 and repack:
+        os.kill(os.getpid(), signal.SIGILL)
+    return right(path, tokens, repack) * (1.2 if path.stem == "F16" else 1)
+
+selftest._logits = logits
+selftest.main(sys.argv[1:])
+"""
+
+
+def test_kernels_that_are_wrong_or_end_the_process_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(selftest, "_COMMAND", [sys.executable, "-c", BROKEN])
+    assert main(["doctor", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["selftest"]) == 16
+    assert [(result["type"], result["rows"], result["error"]) for result in report["selftest"] if result["error"]] == [
+        ("F16", 1, "the result is off by 20.0%, which should be at most 1%"),
+        ("F16", 32, "the result is off by 20.0%, which should be at most 1%"),
+        ("Q4_1", 32, "the process died by SIGILL"),
+        ("Q8_0", 32, "the process died by SIGILL"),
+    ]
+    problems = [problem["problem"] for problem in report["problems"] if "computes wrongly" in problem["problem"]]
+    assert len(problems) == 2  # those that are right without repacked weights, and the other one
+    assert "Q4_1 with 32 rows: the process died by SIGILL; Q8_0 with 32 rows" in problems[0]
+    assert "F16 with 1 row: the result is off" in problems[1]
+
+
+@pytest.mark.parametrize(
+    ("features", "repacked", "feature", "advice"),
+    [
+        (["AVX2", "AVX512", "AVX512_VNNI", "AMX_INT8"], True, "AMX_INT8", "AVX512=ON -DGGML_AVX512_VNNI=ON -DGGML_AMX"),
+        (["AVX2", "AVX512", "AVX512_VNNI"], False, "AVX512_VNNI", "OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=OFF"),
+        (["AVX2"], True, "CPU_REPACK", 'CMAKE_ARGS="-DGGML_CPU_REPACK=OFF"'),
+        (["AVX", "AVX2"], False, "AVX2", 'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX2=OFF"'),
+        (["DOTPROD", "SVE"], False, "SVE", 'CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_SVE=OFF"'),
+        ([], False, "NATIVE", 'CMAKE_ARGS="-DGGML_NATIVE=OFF"'),
+    ],
+)
+def test_a_build_without_the_feature_at_fault_is_advised(
+    features: list[str], repacked: bool, feature: str, advice: str, report: dict[str, Any]
+) -> None:
+    report["cpu"] |= {"features": features, "variants": {}}
+    assert doctor._culprit(features, repacked) == feature
+    assert advice in doctor._without(report, feature)
+
+
+def test_another_cpu_library_is_advised(report: dict[str, Any], tmp_path: Path) -> None:
+    report["build"]["module"] = str(tmp_path / "_core.so")
+    report["cpu"]["variants"] = {
+        "x64": {"score": 1, "features": []},
+        "haswell": {"score": 64, "features": ["AVX2"]},
+        "sapphirerapids": {"score": 2000, "features": ["AVX2", "AVX512", "AMX_INT8"]},
+        "skylakex": {"score": 128, "features": ["AVX2", "AVX512"]},
+    }
+    for tag in report["cpu"]["variants"]:
+        (tmp_path / f"libggml-cpu-{tag}.so").touch()
+    advice = doctor._without(report, "AMX_INT8")
+    assert advice == f"move libggml-cpu-sapphirerapids.so out of {tmp_path}, so that the CPU library skylakex is used"
+    assert doctor._without(report, "AVX512").endswith("so that the CPU library haswell is used")

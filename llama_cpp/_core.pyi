@@ -159,7 +159,6 @@ class Pace:
 class Context:
     model: Model
     vocab: Vocab
-    busy: bool
     n_ctx: int
     n_ctx_seq: int
     n_batch: int
@@ -173,6 +172,8 @@ class Context:
     n_threads_batch: int
     def __new__(cls, model: Model, config: LlamaConfig, n_ctx_seq: int = 0) -> Context: ...
     def close(self) -> None: ...
+    @property
+    def busy(self) -> bool: ...
     @property
     def forked(self) -> bool: ...
     @property

@@ -242,6 +242,7 @@ cdef class Context
 cdef class LogitsView
 
 
+include "native/call.pxi"
 include "native/process.pxi"
 include "native/threads.pxi"
 include "native/interrupt.pxi"

@@ -485,7 +485,9 @@ class Engine:
     def holds_tokens(self) -> bool:
         """Tell whether there is a sequence for a request to be appended to."""
         with self._changed:
-            return self.last_slot in self._running or bool(self._loop.tokens(self.last_slot))
+            if self.last_slot in self._running:
+                return True
+        return bool(self.tokens(self.last_slot))
 
     def submit(self, request: Request, on_news: Callable[[Generation], object] | None = None) -> Generation:
         """Begin a generation, or queue it until a slot is free.
@@ -861,8 +863,10 @@ class Engine:
             yield index, _named(index, generation._error) if generation._error else generation.result()
 
     def tokens(self, slot: int) -> list[int]:
-        """Return the tokens of a sequence."""
-        with self._changed:
+        """Return the tokens of a sequence, as they are between two steps."""
+        if self._stepper == threading.get_ident():  # a callback of the step, which stands still meanwhile
+            return self._loop.tokens(slot)
+        with self.exclusive():
             return self._loop.tokens(slot)
 
     @contextlib.contextmanager

@@ -2310,6 +2310,7 @@ class Llama(CompatMixin):
             ValidationError, LlamaError: as `kv_cache_seq_add` has them.
         """
         _check_positions(p0, p1)
+        check_int("d", d, 1)
         self._check_seq_id(seq_id)
         with self._require_engine().idle_loop() as loop:
             loop.seq_div(seq_id, p0, p1, d)

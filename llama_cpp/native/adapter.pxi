@@ -19,6 +19,7 @@ cdef class LoraAdapter:
 
     cdef llama_adapter_lora * ptr
     cdef int born
+    cdef Gate gate
     cdef readonly Model model
     cdef readonly str path
     cdef readonly int64_t id        # never given twice, unlike an address
@@ -28,6 +29,7 @@ cdef class LoraAdapter:
         global last_adapter_id
         cdef bytes raw = os.fsencode(path)
         cdef const char * c_path = raw
+        cdef Call call
         self.ptr = NULL
         self.born = fork_generation
         self.model = model
@@ -35,8 +37,7 @@ cdef class LoraAdapter:
         what = f"cannot load the adapter {self.path!r}"
         if b"\0" in raw:
             raise ValidationError(f"the path of an adapter holds a NUL character: {self.path!r}")
-        model.hold()
-        native_log.tail.clear()
+        model.hold(call)
         try:
             with nogil:
                 model.adapters.lock()
@@ -44,19 +45,14 @@ cdef class LoraAdapter:
                     self.ptr = llama_adapter_lora_init(model.ptr, c_path)
                 finally:
                     model.adapters.unlock()
-            if self.ptr == NULL:
-                raise ModelLoadError(native_message(what))
-            model.n_owners += 1
-            if llama_adapter_get_alora_n_invocation_tokens(self.ptr) > 0:
-                raise ModelLoadError(f"{what}: it is an activated LoRA, whose invocation tokens are not supported")
-            model.children.add(self)
-        except ModelLoadError:
-            raise
         except LlamaError as error:
             raise ModelLoadError(f"{what}: {error}") from None
-        finally:
-            take_assertion()
-            model.drop()
+        if self.ptr == NULL:
+            raise ModelLoadError(native_message(what))
+        model.n_owners += 1
+        if llama_adapter_get_alora_n_invocation_tokens(self.ptr) > 0:
+            raise ModelLoadError(f"{what}: it is an activated LoRA, whose invocation tokens are not supported")
+        model.children.add(self)
         last_adapter_id += 1
         self.id = last_adapter_id
 
@@ -75,16 +71,21 @@ cdef class LoraAdapter:
 
     def close(self):
         """Free the adapter; nothing may be computing with it."""
+        if self.ptr == NULL or self.born != fork_generation:
+            return
+        check_outside(self.gate, "close() of an adapter was called")
+        self.gate.closing = True
+        wait_for_calls(self.gate)
         self.free()
 
-    cdef int alive(self) except -1:
-        self.model.alive()
-        return check_alive(self.ptr, self.born, "adapter")
+    cdef int check_open(self) except -1:
+        return check_open(self.gate, self.ptr, self.born, "adapter")
 
     def metadata(self) -> dict[str, str]:
         """Return the file's scalar metadata as text (llama_adapter_meta_*)."""
-        self.alive()
         cdef int i
+        cdef Call call
+        hold(call, self.gate, self.ptr, self.born, "adapter")
         return {
             text_of(meta_string(llama_adapter_meta_key_by_index, self.ptr, i)):
                 text_of(meta_string(llama_adapter_meta_val_str_by_index, self.ptr, i))
@@ -96,15 +97,17 @@ cdef class LoraAdapter:
 
 
 cdef int set_loras(Context context, tuple loras) except -1:
-    """Let a context compute with these (LoraAdapter, scale) and no others (llama_set_adapters_lora)."""
+    """Let a context, which the caller has entered, compute with these (LoraAdapter, scale) and no others.
+
+    It is llama_set_adapters_lora.
+    """
     cdef vector[llama_adapter_lora *] adapters
-    cdef vector[float] scales
+    cdef vector[float] scales = [scale for _, scale in loras]
     cdef LoraAdapter adapter
     cdef int rc
-    for adapter, scale in loras:
-        adapter.alive()
+    for adapter, _ in loras:
+        adapter.check_open()
         adapters.push_back(adapter.ptr)
-        scales.push_back(scale)
     rc = llama_set_adapters_lora(context.ptr, adapters.data(), adapters.size(), scales.data())
     if rc != 0:
         raise GenerationError(native_message(f"llama_set_adapters_lora failed with {rc}"))

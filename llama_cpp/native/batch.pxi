@@ -9,6 +9,7 @@ cdef class Batch:
     """
 
     cdef llama_batch batch
+    cdef Gate gate                  # of Context.decode
     cdef readonly int capacity
     cdef readonly int n_seq_max
 
@@ -29,6 +30,7 @@ cdef class Batch:
 
     def clear(self):
         """Remove all tokens."""
+        self.check_still()
         self.batch.n_tokens = 0
 
     def add(self, llama_token token, llama_pos pos, seq_ids, bint output):
@@ -42,16 +44,24 @@ cdef class Batch:
 
         Raises:
             ValidationError: if the batch is full or there are too many sequences, or none.
+            LlamaError: if it is being computed.
         """
+        cdef vector[llama_seq_id] ids = seq_ids
+        cdef int i
+        self.check_still()
         if self.batch.n_tokens >= self.capacity:
             raise ValidationError(f"the batch is full; it holds {self.capacity} tokens")
-        if not 0 < len(seq_ids) <= self.n_seq_max:
-            raise ValidationError(f"a token belongs to 1 to {self.n_seq_max} sequences here, got {len(seq_ids)}")
-        cdef int i = self.batch.n_tokens
-        for k, seq_id in enumerate(seq_ids):
-            self.batch.seq_id[i][<int> k] = seq_id
-        self.batch.n_seq_id[i] = <int32_t> len(seq_ids)
+        if not 0 < ids.size() <= <size_t> self.n_seq_max:
+            raise ValidationError(f"a token belongs to 1 to {self.n_seq_max} sequences here, got {ids.size()}")
+        for i in range(<int> ids.size()):
+            self.batch.seq_id[self.batch.n_tokens][i] = ids[i]
+        self.batch.n_seq_id[self.batch.n_tokens] = <int32_t> ids.size()
         self.put(token, pos, output)
+
+    cdef int check_still(self) except -1:
+        if not self.gate.threads.empty():
+            raise LlamaError("the batch is being computed; change it afterwards")
+        return 0
 
     cdef void put(self, llama_token token, llama_pos pos, bint output) noexcept nogil:
         """Write a token whose sequence ids are already in place."""

@@ -102,9 +102,7 @@ cdef class Context:
     cdef readonly Model model
     cdef readonly Vocab vocab
     cdef Interrupt interrupt
-    cdef cbool closing              # read without the GIL by what computes
-    cdef readonly bint busy
-    cdef unsigned long busy_thread
+    cdef Gate gate
     cdef tuple loras                # (LoraAdapter, scale)s that it computes with, held strongly
     cdef int n_views                # exported views of logits
     cdef int64_t epoch              # computations begun: a row of logits is good until the next one
@@ -136,11 +134,13 @@ cdef class Context:
 
     def __cinit__(self, Model model not None, config not None, int n_ctx_seq = 0):
         cdef llama_context_params params = llama_context_default_params()
+        cdef Call call
         self.ptr = NULL
         self.pool = NULL
         self.model = model
-        self.vocab = Vocab(model)
         self.born = fork_generation
+        model.hold(call)  # from its end on, close() finds a child that is complete
+        self.vocab = Vocab(model)
         fill_context_params(model, config, &params)
         if config.embeddings and model.has_encoder():
             raise ValidationError(
@@ -151,11 +151,9 @@ cdef class Context:
         params.abort_callback = poll
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
-        native_log.tail.clear()
         if n_ctx_seq > 0:  # llama.cpp would warn that no sequence should be as long as them all together
             native_log.muted = GGML_LOG_LEVEL_WARN
         what = f"cannot make a context of {config.n_ctx} tokens for {model.path!r}"
-        model.hold()
         try:
             with nogil:
                 model.adapters.lock()
@@ -172,12 +170,12 @@ cdef class Context:
             self.describe(config, n_ctx_seq, params.n_outputs_max)
             self.make_threads(config)
             model.children.add(self)
+        except ClosedError:
+            raise
         except LlamaError as error:
             raise ModelLoadError(native_message(f"{what}: {error}")) from None
         finally:
             native_log.muted = GGML_LOG_LEVEL_NONE
-            take_assertion()
-            model.drop()  # from here on, close() finds a child that is complete
 
     cdef int choose_pooling(self, llama_context_params * params) except -1:
         """Find out how a context pools, and whether that is done here."""
@@ -303,11 +301,12 @@ cdef class Context:
         self.ptr = NULL
         self.pool = NULL
         self.memory = NULL
-        with nogil:
-            if ptr != NULL:
-                llama_free(ptr)
-            if pool != NULL:
-                self.pool_free(pool)
+        if not self.gate.broken:  # else llama.cpp stopped in the middle: it could wait for threads that never answer
+            with nogil:
+                if ptr != NULL:
+                    llama_free(ptr)
+                if pool != NULL:
+                    self.pool_free(pool)
         if ptr != NULL:
             self.model.disown()
 
@@ -320,14 +319,11 @@ cdef class Context:
         """
         if self.ptr == NULL or self.born != fork_generation:
             return
-        if self.busy and self.busy_thread == PyThread_get_thread_ident():
-            raise LlamaError("close() was called by a computation of the context itself; call it when that is over")
+        check_outside(self.gate, "close() of a context was called")
         if self.n_views:
             raise BufferError(f"{self.n_views} views of logits are alive; release them before close()")
-        self.closing = True
-        while self.busy:
-            self.interrupt.stop = True
-            time.sleep(0.0005)
+        self.gate.closing = True
+        wait_for_calls(self.gate, &self.interrupt.stop)
         self.free()
 
     @property
@@ -335,46 +331,42 @@ cdef class Context:
         """Whether this process is a fork of the one that made the context."""
         return self.born != fork_generation
 
-    cdef int alive(self) except -1:
-        return check_alive(self.ptr, self.born, "context")
+    cdef int check_open(self) except -1:
+        return check_open(self.gate, self.ptr, self.born, "context")
 
-    cdef int enter(self) except -1:
-        """Claim the context for this thread, until leave()."""
-        self.alive()
-        if self.closing:
-            raise ClosedError("this context is closed")
-        if self.n_views:
+    cdef int hold(self, Call & call) except -1:
+        """Begin a call that only reads what never changes."""
+        return hold(call, self.gate, self.ptr, self.born, "context")
+
+    cdef int enter(self, Call & call, bint computes = True) except -1:
+        """Begin a call that has the context to itself; one that computes takes the logits of those before it away."""
+        self.check_open()
+        if computes and self.n_views:
             raise BufferError(f"{self.n_views} views of logits are alive; release them before computing")
-        if self.busy:
+        if self.gate.computing == PyThread_get_thread_ident():
+            raise LlamaError("the context is in use by a call that is under way on this thread; call this afterwards")
+        if self.gate.computing != 0:
             raise LlamaError("the context is in use by another thread")
-        begin_native()
-        take_assertion()  # one that concerned something else
-        self.busy = True
-        self.epoch += 1
-        self.busy_thread = PyThread_get_thread_ident()
+        raise_exit()
+        call.begin(&self.gate, PyThread_get_thread_ident(), True)
+        if computes:
+            self.epoch += 1
         arm(&self.interrupt)
-        native_log.tail.clear()
         return 0
 
-    cdef void leave(self, bint blamed = True) noexcept:
-        """Give the context back; one in whose computation an assertion failed is not used again."""
-        self.busy = False
-        end_native()
-        if blamed and take_assertion():
-            # llama.cpp stopped in the middle of things: freeing it could wait for threads that never answer.
-            self.ptr = NULL
-            self.pool = NULL
-            self.memory = NULL
-            self.model.disown()
+    @property
+    def busy(self) -> bool:
+        """Whether a call has the context to itself."""
+        return self.gate.computing != 0
 
     @property
     def closed(self) -> bool:
-        return self.ptr == NULL or self.closing
+        return self.ptr == NULL or <bint> self.gate.closing or self.gate.broken
 
     @property
     def address(self) -> int:
         """Address of the llama_context, for programs that call llama.h through ctypes."""
-        self.alive()
+        self.check_open()
         return <size_t> self.ptr
 
     @property
@@ -389,16 +381,16 @@ cdef class Context:
             ValidationError: if a token, position or sequence id is out of range, or there are too many.
             GenerationError: if llama.cpp fails, or finds no room in the memory.
         """
-        self.check_batch(batch)
         cdef int rc = 0
-        self.enter()
-        try:
-            with nogil:
-                rc = self.compute(&batch.batch, False)
-                native_log.muted = GGML_LOG_LEVEL_NONE
-            raise_interrupt(&self.interrupt)
-        finally:
-            self.leave()
+        cdef Call call, batch_call
+        self.enter(call)
+        hold(batch_call, batch.gate, batch.batch.token, fork_generation, "batch")
+        batch_call.blamed = False
+        self.check_batch(batch)
+        with nogil:
+            rc = self.compute(&batch.batch, False)
+            native_log.muted = GGML_LOG_LEVEL_NONE
+        raise_interrupt(&self.interrupt)
         if rc != 0:
             raise GenerationError(native_message(decode_failure(rc, batch.batch.n_tokens)))
 
@@ -420,12 +412,14 @@ cdef class Context:
 
     def pooling_type(self) -> int:
         """Return how token embeddings become one, a llama_pooling_type (llama_pooling_type)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return self.pooling if self.pools else <int> llama_pooling_type(self.ptr)
 
     def n_embd_out(self) -> int:
         """Return the width of a row of embeddings; with rank pooling, the number of scores."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         if llama_pooling_type(self.ptr) == LLAMA_POOLING_TYPE_RANK:
             return llama_model_n_cls_out(self.model.ptr)
         return llama_model_n_embd_out(self.model.ptr)
@@ -446,6 +440,7 @@ cdef class Context:
         """
         cdef vector[vector[llama_token]] ids
         cdef Py_buffer view
+        cdef Call call
         cdef Batch batch = Batch(self.n_ubatch)
         cdef bint pooled = self.pooling_type() != <int> LLAMA_POOLING_TYPE_NONE
         cdef int width = self.n_embd_out()
@@ -459,14 +454,11 @@ cdef class Context:
         try:
             if view.format != b"f" or <size_t> view.len != rows * width * sizeof(float):
                 raise ValidationError(f"out must be a float32 array of shape ({rows}, {width})")
-            self.enter()
-            try:
-                set_loras(self, loras)
-                with nogil:
-                    self.embed_all(ids, batch, pooled, <float *> view.buf, width, normalize)
-                raise_interrupt(&self.interrupt)
-            finally:
-                self.leave()
+            self.enter(call)
+            set_loras(self, loras)
+            with nogil:
+                self.embed_all(ids, batch, pooled, <float *> view.buf, width, normalize)
+            raise_interrupt(&self.interrupt)
         finally:
             PyBuffer_Release(&view)
 
@@ -492,7 +484,7 @@ cdef class Context:
                 llama_memory_clear(self.memory, False)
             rc = self.compute(&batch.batch, False)
             native_log.muted = GGML_LOG_LEVEL_NONE
-            if self.interrupt.error[0] != NULL or exiting:
+            if self.interrupt.error[0] != NULL or <bint> exiting:
                 return 0
             if rc != 0:
                 with gil:
@@ -550,10 +542,8 @@ cdef class Context:
             index: position in the batch of a token whose output was asked for; -1 is the last such token.
         """
         cdef LogitsView view = LogitsView.__new__(LogitsView)
-        self.alive()
-        if self.busy:
-            raise LlamaError("the context is in use by another thread")
-        native_log.tail.clear()
+        cdef Call call
+        self.enter(call, False)
         view.row = llama_get_logits_ith(self.ptr, index)
         if view.row == NULL:
             raise ValidationError(native_message(f"the last decode computed no logits at index {index}"))
@@ -565,13 +555,11 @@ cdef class Context:
 
     def clear(self):
         """Forget all sequences (llama_memory_clear)."""
-        self.enter()
-        try:
-            if self.memory != NULL:
-                with nogil:
-                    llama_memory_clear(self.memory, False)
-        finally:
-            self.leave()
+        cdef Call call
+        self.enter(call)
+        if self.memory != NULL:
+            with nogil:
+                llama_memory_clear(self.memory, False)
 
     def perf(self) -> dict[str, float]:
         """Return times and counts since the start or perf_reset (llama_perf_context).
@@ -585,7 +573,8 @@ cdef class Context:
             n_threads, n_threads_batch: threads that generate, and that process prompts: the numbers that were given, or
                 else as many as pay at present.
         """
-        self.alive()
+        cdef Call call
+        self.hold(call)
         data = llama_perf_context(self.ptr)
         return {
             "t_start_ms": data.t_start_ms,
@@ -602,11 +591,9 @@ cdef class Context:
 
     def perf_reset(self):
         """Set the times and counts of perf() to zero (llama_perf_context_reset)."""
-        self.enter()
-        try:
-            llama_perf_context_reset(self.ptr)
-        finally:
-            self.leave()
+        cdef Call call
+        self.enter(call)
+        llama_perf_context_reset(self.ptr)
 
 
 cdef void normalize_row(float * row, int width) noexcept nogil:
@@ -644,7 +631,7 @@ cdef class LogitsView:
     cdef Py_ssize_t strides[1]
 
     def __getbuffer__(self, Py_buffer * buffer, int flags):
-        self.context.alive()
+        self.context.check_open()
         if self.epoch != self.context.epoch:
             raise BufferError("the context has computed something else since; ask for its logits again")
         if flags & PyBUF_WRITABLE:

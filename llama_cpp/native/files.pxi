@@ -25,20 +25,19 @@ cdef class GgufFile:
 
     def __cinit__(self, path not None):
         cdef gguf_init_params params
+        cdef Call call
         cdef bytes raw = os.fsencode(path)
         cdef const char * c_path = raw
         self.ptr = NULL
         self.path = os.fspath(path)
         params.no_alloc = True
         params.ctx = NULL
-        native_log.tail.clear()
+        begin_call(call)
         try:
             with nogil:
                 self.ptr = gguf_init_from_file(c_path, params)
         except LlamaError as error:
             raise ModelLoadError(f"cannot read {self.path!r}: {error}") from None
-        finally:
-            take_assertion()
         if self.ptr == NULL:
             raise ModelLoadError(native_message(f"cannot read {self.path!r}"))
 
@@ -109,6 +108,7 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
 
     Raises:
         LlamaError: if llama.cpp refuses, with its reason.
+        ClosedError: if shutdown() is called meanwhile.
         BaseException: what progress or a signal handler raised.
     """
     cdef llama_model_quantize_params native = llama_model_quantize_default_params()
@@ -119,6 +119,9 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
     cdef const char * c_source = source
     cdef const char * c_target = target
     cdef uint32_t rc
+    cdef Call call
+    what = f"cannot quantize {os.fsdecode(source)!r}"
+    begin_load(call, what)
     native.ftype = <llama_ftype> ftype
     native.nthread = params["n_threads"]
     native.allow_requantize = params["allow_requantize"]
@@ -147,9 +150,7 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
         importances.push_back(importance)
         native.imatrix = importances.data()
     watcher = _QuantizeWatcher(progress)
-    native_log.tail.clear()
     native_log.watcher = <void *> watcher
-    begin_native()
     try:
         with nogil:
             rc = llama_model_quantize(c_source, c_target, &native)
@@ -157,12 +158,10 @@ def quantize_file(bytes source not None, bytes target not None, int ftype, param
         native_log.watcher = NULL
         native_log.cancel = False
         native_log.muted = GGML_LOG_LEVEL_NONE
-        take_assertion()
-        end_native()
     if watcher.error is not None:
         raise watcher.error
     if rc != 0:
-        raise LlamaError(native_message(f"cannot quantize {os.fsdecode(source)!r}"))
+        raise LlamaError(native_message(what))
 
 
 class _QuantizeWatcher:
@@ -183,6 +182,8 @@ cdef cbool watch(void * watcher, const char * text) noexcept with gil:
     try:
         if PyErr_CheckSignals() != 0:
             reraise()
+        check_shutdown("cannot quantize")
+        raise_exit()
         (<object> watcher)((<bytes> text).decode("utf-8", "replace"))
     except BaseException as error:
         (<object> watcher).error = error

@@ -1,7 +1,7 @@
 # What llama.cpp polls while it computes, so that it can be stopped.
 
 cdef struct Interrupt:
-    cbool stop              # written by any thread that holds the GIL, read without it
+    Flag stop               # by any thread
     cbool main_thread       # only there can Python's signal handlers run
     int skip                # polls between two looks at the clock
     int countdown
@@ -30,7 +30,7 @@ cdef cbool poll(void * data) noexcept nogil:
 
 cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
     cdef int64_t now, elapsed
-    if interrupt.stop or exiting:
+    if <bint> interrupt.stop or <bint> exiting:
         return True
     if interrupt.countdown > 0:
         interrupt.countdown -= 1
@@ -50,13 +50,15 @@ cdef cbool must_stop(Interrupt * interrupt) noexcept nogil:
         with gil:
             if PyErr_CheckSignals() != 0:
                 keep_error(interrupt)
-    return interrupt.stop
+    return <bint> interrupt.stop
 
 
 cdef cbool poll_load(float progress, void * data) noexcept nogil:
     """Tell llama.cpp whether to go on loading (llama_progress_callback)."""
     cdef Interrupt * interrupt = <Interrupt *> data
-    if interrupt.progress != NULL and (progress >= interrupt.told + 0.01 or (progress >= 1.0 and interrupt.told < 1.0)):
+    if <bint> loads.closing:
+        interrupt.stop = True
+    elif interrupt.progress != NULL and (progress >= interrupt.told + 0.01 or (progress >= 1.0 and interrupt.told < 1.0)):
         interrupt.told = progress
         with gil:
             tell_progress(interrupt, progress)

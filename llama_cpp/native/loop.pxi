@@ -37,7 +37,7 @@ cdef cppclass Slot:
     llama_seq_id seq_id             # its sequence in memory, of the same number until sequences are moved
     Phase phase
     Finish finish
-    cbool cancelled                 # written by any thread that holds the GIL, read without it
+    Flag cancelled                  # by any thread
     cbool stream
     cbool share
     cbool special                   # the text is to have that of control tokens
@@ -129,7 +129,9 @@ cdef class DecodeLoop:
     cdef int64_t lora_since         # step at which the active set was made that
     cdef cbool shift_pending        # positions were shifted since the last decode, which will rotate the keys
     cdef vector[llama_token_data] candidates    # what samplers work on
-    cdef cbool wake                 # asks run() to return after the step
+    cdef Flag wake                  # asks run() to return after the step
+    cdef bint running               # run() is under way: it alone may look into the slots
+    cdef unsigned long runner       # the thread that called it
     cdef cbool asking               # the draft model computes: what fails is its own failure
     cdef bint recurrent
     cdef bint shares                # sequences can take over each other's prefixes
@@ -140,15 +142,17 @@ cdef class DecodeLoop:
     def __cinit__(self, Context context not None, Context draft = None, bint movable = False):
         cdef int i
         cdef Slot * slot
+        cdef Call call, draft_call
         self.context = context
         self.draft = draft
-        context.alive()
+        context.hold(call)
         if not context.model.has_decoder() or context.memory == NULL:
             raise ValidationError(f"{context.model.path!r} generates no text; it is an encoder, for embeddings")
         if context.model.has_encoder():
             raise ValidationError(f"{context.model.path!r} has an encoder before its decoder, which is not supported")
         self.batch = Batch(context.n_batch)
         if draft is not None:
+            draft.enter(draft_call)
             check_draft(context, draft)
             self.draft_batch = Batch(draft.n_batch)
             # One request to stop concerns both.
@@ -192,6 +196,12 @@ cdef class DecodeLoop:
             del slot
 
     cdef Slot * slot(self, int index) except NULL:
+        """Return a slot, which nothing may be computing for meanwhile but the calling thread itself."""
+        if self.running and self.runner != PyThread_get_thread_ident():
+            raise LlamaError("the context is in use by another thread")
+        return self.known(index)
+
+    cdef Slot * known(self, int index) except NULL:
         if not 0 <= index < <int> self.slots.size():
             raise ValidationError(f"there are slots 0 to {self.slots.size() - 1}, got {index}")
         return self.slots[index]
@@ -240,7 +250,8 @@ cdef class DecodeLoop:
         cdef Slot * slot = self.slot(index)
         cdef vector[llama_token] ids
         cdef Vocab vocab = self.context.vocab
-        self.context.alive()
+        cdef Call call
+        self.context.enter(call)
         if slot.phase != FREE:
             raise LlamaError(f"slot {index} is in use")
         if not sampler.chooses:
@@ -266,12 +277,8 @@ cdef class DecodeLoop:
             slot.longest_stop = max(slot.longest_stop, <size_t> len(stop))
         key = tuple([((<LoraAdapter?> adapter).id, scale) for adapter, scale in loras])
         lora = self.lora_number(key)
-        self.context.enter()
-        try:
-            # The logits that score the first token are those of the one before it.
-            slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, lora, reuse, append, share)
-        finally:
-            self.context.leave()
+        # The logits that score the first token are those of the one before it.
+        slot.n_past = self.keep_prefix(slot, ids, min(<int> ids.size(), score_from) - 1, lora, reuse, append, share)
         slot.lora = lora
         slot.n_keep = n_keep
         slot.n_shifted = 0
@@ -451,30 +458,31 @@ cdef class DecodeLoop:
         cdef int64_t steps = 0
         cdef cbool again = True
         cdef bint drafting = self.draft_lives()
-        self.context.enter()
+        cdef Call call, draft_call
+        self.context.enter(call)
+        if drafting:
+            self.draft.enter(draft_call)
+        self.running = True
+        self.runner = PyThread_get_thread_ident()
         try:
-            if drafting:
-                self.draft.enter()
-            try:
-                with nogil:
-                    while again and steps != max_steps:
-                        again = self.step()
-                        steps += 1
-            finally:
-                if drafting:
-                    self.draft.leave(self.asking)
-                    self.asking = False
-            raise_interrupt(&self.context.interrupt)
-            if self.context.closing:
-                raise ClosedError("the context was closed while it was computing")
+            with nogil:
+                while again and steps != max_steps:
+                    again = self.step()
+                    steps += 1
         finally:
-            self.wake = False
-            self.context.leave()
+            self.running = self.wake = False
+            call.blamed, draft_call.blamed = not self.asking, self.asking
+            self.asking = False
+        raise_interrupt(&self.context.interrupt)
+        if <bint> self.context.gate.closing:
+            raise ClosedError("the context was closed while it was computing")
         return steps
 
     cdef cbool draft_lives(self) noexcept nogil:
         """Tell whether there is a draft model that is neither closed nor has failed."""
-        return self.draft is not None and self.draft.ptr != NULL and not self.draft.closing
+        if self.draft is None or self.draft.ptr == NULL or self.draft.gate.broken:
+            return False
+        return not <bint> self.draft.gate.closing
 
     cdef cbool step(self) except? False nogil:
         """Decode a batch and sample from it; tell whether to go on without a word to Python."""
@@ -482,10 +490,12 @@ cdef class DecodeLoop:
         cdef int rc, end
         # Before what it was set for is looked at: who cancels from here on sets it again, and cuts this step short.
         self.context.interrupt.stop = False
-        again = self.expire() and not self.wake
-        if self.draft is not None and self.draft.closing:
+        again = self.expire() and not <bint> self.wake
+        if self.draft is not None and <bint> self.draft.gate.closing:
             again = False  # who closes it waits for that
-        if self.context.interrupt.error[0] != NULL or self.context.closing or exiting or not self.fill():
+        if self.context.interrupt.error[0] != NULL or <bint> self.context.gate.closing or <bint> exiting:
+            return False
+        if not self.fill():
             return False
         # A recurrent state can't go back to where it was before a step that was stopped.
         rc = self.context.compute(&self.batch.batch, not self.recurrent)
@@ -529,8 +539,8 @@ cdef class DecodeLoop:
                 continue
             if slot.deadline_us != 0 and now == 0:
                 now = ggml_time_us()
-            if slot.cancelled or (slot.deadline_us != 0 and now >= slot.deadline_us):
-                self.end(slot, CANCELLED if slot.cancelled else TIMED_OUT)
+            if <bint> slot.cancelled or (slot.deadline_us != 0 and now >= slot.deadline_us):
+                self.end(slot, CANCELLED if <bint> slot.cancelled else TIMED_OUT)
                 none = False
             elif slot.deadline_us != 0 and (earliest == 0 or slot.deadline_us < earliest):
                 earliest = slot.deadline_us
@@ -829,6 +839,8 @@ cdef class DecodeLoop:
                     k += 1
                 if k == length:
                     for k in range(i + length, min(i + length + n, size)):
+                        if slot.tokens[k] == UNKNOWN:
+                            return
                         slot.draft.push_back(slot.tokens[k])
                     return
 
@@ -1106,9 +1118,8 @@ cdef class DecodeLoop:
 
     def cancel(self, int index):
         """End a slot's generation at the next step; a step under way is cut short. Any thread may call this."""
-        self.slot(index).cancelled = True
-        if self.slot(index).phase == RUNNING:
-            self.context.interrupt.stop = True
+        self.known(index).cancelled = True
+        self.context.interrupt.stop = True
 
     def interrupt(self):
         """Make run() return after the step under way. Any thread may call this."""
@@ -1120,39 +1131,39 @@ cdef class DecodeLoop:
 
     def forget(self, int index):
         """Remove a free slot's sequence from the memory."""
-        cdef Slot * slot = self.slot(index)
-        if slot.phase != FREE:
-            raise LlamaError(f"slot {index} is in use")
-        self.context.enter()
-        try:
-            slot.tokens.clear()
-            slot.n_past = 0
-            slot.n_keep = -1
-            with nogil:
-                self.cut(slot, 0)
-        finally:
-            self.context.leave()
+        cdef Call call
+        self.drop(self.idle(index, call))
 
     # What follows edits the memory between two runs, and keeps the slots' tokens in step with it.
 
-    cdef Slot * idle(self, int index) except NULL:
-        """Return a slot whose sequence may be edited."""
+    cdef Slot * idle(self, int index, Call & call) except NULL:
+        """Begin a call that edits a slot's sequence, and return the slot."""
+        self.context.enter(call)
+        return self.unused(index)
+
+    cdef Slot * unused(self, int index) except NULL:
+        """Return a slot in which nothing is generated."""
         cdef Slot * slot = self.slot(index)
-        self.context.alive()
         if slot.phase != FREE:
             raise LlamaError(f"sequence {index} is in use by a generation; let it end, or close it")
         return slot
 
+    cdef int drop(self, Slot * slot) except -1:
+        """Empty a slot's sequence."""
+        slot.tokens.clear()
+        slot.n_past = 0
+        slot.n_keep = -1
+        with nogil:
+            self.cut(slot, 0)
+        return 0
+
     def go_back(self, int index, int n):
         """Keep the first n tokens of a free slot's sequence, and what the memory can keep of them."""
-        cdef Slot * slot = self.idle(index)
+        cdef Call call
+        cdef Slot * slot = self.idle(index, call)
         if n < slot.n_past:
-            self.context.enter()
-            try:
-                with nogil:
-                    slot.n_past = self.cut(slot, max(n, 0))
-            finally:
-                self.context.leave()
+            with nogil:
+                slot.n_past = self.cut(slot, max(n, 0))
         if n < <int> slot.tokens.size():
             slot.tokens.resize(max(n, 0))
 
@@ -1166,7 +1177,8 @@ cdef class DecodeLoop:
         Raises:
             LlamaError: if the memory can't: a recurrent state only as a whole, a sliding window not where it has left.
         """
-        cdef Slot * slot = self.idle(index)
+        cdef Call call
+        cdef Slot * slot = self.idle(index, call)
         cdef int size = <int> slot.tokens.size(), end, i
         cdef vector[llama_token] held
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < size else size
@@ -1179,12 +1191,8 @@ cdef class DecodeLoop:
                     f"sequence {index} can't go back to position {p0}: its sliding window has moved on; "
                     "use swa_full=True, or compute it again"
                 )
-            self.context.enter()
-            try:
-                with nogil:
-                    done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if end == slot.n_past else end)
-            finally:
-                self.context.leave()
+            with nogil:
+                done = llama_memory_seq_rm(self.context.memory, slot.seq_id, p0, -1 if end == slot.n_past else end)
             if not done:
                 raise LlamaError(
                     f"positions {p0} to {p1} of sequence {index} can't be removed alone: a recurrent state is kept or "
@@ -1226,8 +1234,9 @@ cdef class DecodeLoop:
         Raises:
             LlamaError: if the memory can't: parts only where all sequences share one KV cache.
         """
-        cdef Slot * one = self.idle(source)
-        cdef Slot * other = self.idle(target)
+        cdef Call call
+        cdef Slot * one = self.idle(source, call)
+        cdef Slot * other = self.unused(target)
         cdef int size = <int> one.tokens.size(), end
         if source == target:
             return
@@ -1246,11 +1255,14 @@ cdef class DecodeLoop:
         if p0 >= p1 and not whole:
             return
         if not self.context.kv_unified and self.context.n_seq_max > 1:
-            self.set_state(target, one.tokens, one.n_past, self.state(source), False)
+            data = self.copy_out(one)
+            self.drop(other)
+            self.copy_in(other, data, one.n_past)
+            other.tokens = one.tokens
             other.n_plain = one.n_plain
         else:
             if whole:
-                self.forget(target)
+                self.drop(other)
             end = max(p0, min(p1, one.n_past))
             self.copy_cells(one, other, p0, end)
             other.tokens.insert(other.tokens.end(), one.tokens.begin() + end, one.tokens.begin() + p1)
@@ -1262,12 +1274,8 @@ cdef class DecodeLoop:
         cdef vector[llama_token] held
         if p0 == end:
             return 0
-        self.context.enter()
-        try:
-            with nogil:
-                llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if end == one.n_past else end)
-        finally:
-            self.context.leave()
+        with nogil:
+            llama_memory_seq_cp(self.context.memory, one.seq_id, other.seq_id, p0, -1 if end == one.n_past else end)
         one.shared = other.shared = not self.recurrent
         held.assign(other.tokens.begin(), other.tokens.begin() + other.n_past)
         held.resize(p0, UNKNOWN)
@@ -1282,34 +1290,33 @@ cdef class DecodeLoop:
             LlamaError: if the memory can't shift, or another sequence shares the cells.
             ValidationError: if positions would become negative, fall onto others or reach beyond the context.
         """
-        cdef Slot * slot = self.idle(index)
+        cdef Call call
+        cdef Slot * slot = self.idle(index, call)
         cdef vector[llama_token] held
         cdef int n = slot.n_past, i, n_tail = <int> slot.tokens.size() - n
+        cdef int64_t begin, end  # where the positions come to, which may be no llama_pos
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < n else n
         self.check_edit(slot)
         if p0 >= p1 or delta == 0:
             return
         # The last token that was chosen has a place behind a full context, too.
-        if p0 + delta < 0 or p1 + delta + max(n_tail - 1, 0) > self.context.n_ctx_seq:
+        begin, end = <int64_t> p0 + delta, <int64_t> p1 + delta
+        if begin < 0 or end + max(n_tail - 1, 0) > self.context.n_ctx_seq:
             raise ValidationError(
                 f"positions {p0} to {p1} shifted by {delta} would leave the range 0 to {self.context.n_ctx_seq}"
             )
-        for i in range(p0 + delta, min(p1 + delta, n)):
+        for i in range(<int> begin, <int> min(end, n)):
             if not p0 <= i < p1 and slot.tokens[i] != UNKNOWN:
                 raise ValidationError(f"position {i} of sequence {index} is taken; remove it before others move there")
         held.assign(slot.tokens.begin(), slot.tokens.begin() + n)
         for i in range(p0, p1):
             held[i] = UNKNOWN
-        held.resize(max(n, p1 + delta), UNKNOWN)
+        held.resize(max(n, <int> end), UNKNOWN)
         for i in range(p0, p1):
             held[i + delta] = slot.tokens[i]
-        self.context.enter()
-        try:
-            with nogil:
-                llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
-        finally:
-            self.context.leave()
-        self.settle(slot, held, min(p0, p0 + delta))
+        with nogil:
+            llama_memory_seq_add(self.context.memory, slot.seq_id, p0, p1, delta)
+        self.settle(slot, held, min(p0, <int> begin))
         self.shift_pending = True
 
     def seq_div(self, int index, llama_pos p0, llama_pos p1, int divisor):
@@ -1318,7 +1325,8 @@ cdef class DecodeLoop:
         Raises:
             LlamaError: as `seq_add` has it.
         """
-        cdef Slot * slot = self.idle(index)
+        cdef Call call
+        cdef Slot * slot = self.idle(index, call)
         cdef vector[llama_token] held
         p0, p1 = max(p0, 0), p1 if 0 <= p1 < slot.n_past else slot.n_past
         check_int("divisor", divisor, 1)
@@ -1327,12 +1335,8 @@ cdef class DecodeLoop:
             return
         if p1 < slot.n_past:
             raise ValidationError(f"positions {p0} to {p1} can't be divided alone: those after them keep their place")
-        self.context.enter()
-        try:
-            with nogil:
-                llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
-        finally:
-            self.context.leave()
+        with nogil:
+            llama_memory_seq_div(self.context.memory, slot.seq_id, p0, -1, divisor)
         # Several tokens now stand at a position, those before p0 not excepted.
         held.assign(slot.tokens.begin(), slot.tokens.begin() + p0 // divisor)
         self.settle(slot, held, p0 // divisor)
@@ -1350,34 +1354,49 @@ cdef class DecodeLoop:
     def seq_pos_min(self, int index) -> int:
         """Return the smallest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_min)."""
         cdef Slot * slot = self.slot(index)
-        self.context.alive()
+        cdef Call call
+        self.context.enter(call, False)
         return llama_memory_seq_pos_min(self.context.memory, slot.seq_id)
 
     def seq_pos_max(self, int index) -> int:
         """Return the largest position of a sequence in memory, -1 if it is empty (llama_memory_seq_pos_max)."""
         cdef Slot * slot = self.slot(index)
-        self.context.alive()
+        cdef Call call
+        self.context.enter(call, False)
         return llama_memory_seq_pos_max(self.context.memory, slot.seq_id)
 
     def state(self, int index) -> bytes:
         """Return what the memory holds of a free slot's sequence (llama_state_seq_get_data)."""
+        cdef Call call
+        return self.copy_out(self.idle(index, call))
+
+    cdef bytes copy_out(self, Slot * slot):
+        """Return what the memory holds of a slot's sequence."""
         cdef size_t size, written
-        cdef Slot * slot = self.idle(index)
         if self.shift_pending:
             raise LlamaError("positions were shifted, which takes effect with the next computation; generate first")
-        self.context.enter()
-        try:
-            with nogil:
-                size = llama_state_seq_get_size(self.context.ptr, slot.seq_id)
-            data = PyBytes_FromStringAndSize(NULL, size)
-            buffer = <uint8_t *> PyBytes_AsString(data)
-            with nogil:
-                written = llama_state_seq_get_data(self.context.ptr, buffer, size, slot.seq_id)
-        finally:
-            self.context.leave()
+        with nogil:
+            size = llama_state_seq_get_size(self.context.ptr, slot.seq_id)
+        data = PyBytes_FromStringAndSize(NULL, size)
+        buffer = <uint8_t *> PyBytes_AsString(data)
+        with nogil:
+            written = llama_state_seq_get_data(self.context.ptr, buffer, size, slot.seq_id)
         if written != size:
-            raise LlamaError(native_message(f"the state of sequence {index} could not be copied"))
+            raise LlamaError(native_message(f"the state of sequence {slot.index} could not be copied"))
         return data
+
+    cdef int copy_in(self, Slot * slot, bytes data, int n_past) except -1:
+        """Put what `copy_out` returned of n_past tokens into an empty sequence."""
+        cdef const uint8_t * buffer = <const uint8_t *> PyBytes_AsString(data)
+        cdef size_t size = len(data), taken
+        with nogil:
+            taken = llama_state_seq_set_data(self.context.ptr, buffer, size, slot.seq_id)
+        if taken != size or llama_memory_seq_pos_max(self.context.memory, slot.seq_id) != n_past - 1:
+            with nogil:
+                llama_memory_seq_rm(self.context.memory, slot.seq_id, -1, -1)
+            raise LlamaError(native_message(f"llama.cpp refused the state of sequence {slot.index}"))
+        slot.n_past = n_past
+        return 0
 
     def set_state(self, int index, tokens, int n_past, bytes data not None, bint edited, loras = ()):
         """Put what `state` returned into a free slot's sequence (llama_state_seq_set_data).
@@ -1393,29 +1412,18 @@ cdef class DecodeLoop:
         Raises:
             LlamaError: if llama.cpp refuses the data; the sequence is empty then.
         """
-        cdef Slot * slot = self.idle(index)
+        cdef Call call
+        cdef Slot * slot = self.idle(index, call)
         cdef vector[llama_token] ids
-        cdef const uint8_t * buffer = <const uint8_t *> PyBytes_AsString(data)
-        cdef size_t size = len(data), taken = 0
         for token in tokens:
             if token != UNKNOWN:
                 self.context.vocab.check(token)
             ids.push_back(token)
         # There may be more tokens than the context holds: the last one chosen, and those that a constraint forced.
         check_int("n_past", n_past, 0, min(<int> ids.size(), self.context.n_ctx_seq))
-        self.forget(index)
-        if size > 0:
-            self.context.enter()
-            try:
-                with nogil:
-                    taken = llama_state_seq_set_data(self.context.ptr, buffer, size, slot.seq_id)
-                if taken != size or llama_memory_seq_pos_max(self.context.memory, slot.seq_id) != n_past - 1:
-                    with nogil:
-                        llama_memory_seq_rm(self.context.memory, slot.seq_id, -1, -1)
-                    raise LlamaError(native_message(f"llama.cpp refused the state of sequence {index}"))
-            finally:
-                self.context.leave()
-            slot.n_past = n_past
+        self.drop(slot)
+        if data:
+            self.copy_in(slot, data, n_past)
         slot.tokens.swap(ids)
         slot.n_plain = 0 if edited else INT32_MAX
         slot.lora = self.lora_number(tuple(loras))
@@ -1439,26 +1447,23 @@ cdef class DecodeLoop:
             layer_first, layer_last: the first and the last layer to add theirs to.
         """
         cdef Py_buffer view
+        cdef Call call
         cdef int rc
+        self.context.enter(call)
         for slot in self.slots:
-            self.idle(slot.index)
+            self.unused(slot.index)
             if unknown(slot.tokens):
                 raise LlamaError(f"sequence {slot.index} was edited, and can't be computed again; reset() first")
         memset(&view, 0, sizeof(view))  # NULL, of no size, takes a vector away
         if values is not None:
             PyObject_GetBuffer(values, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
         try:
-            self.context.enter()
-            try:
-                rc = llama_set_adapter_cvec(
-                    self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first,
-                    layer_last,
-                )
-                for slot in self.slots:
-                    with nogil:
-                        slot.n_past = self.cut(slot, 0)
-            finally:
-                self.context.leave()
+            rc = llama_set_adapter_cvec(
+                self.context.ptr, <const float *> view.buf, view.len // sizeof(float), width, layer_first, layer_last
+            )
+            for slot in self.slots:
+                with nogil:
+                    slot.n_past = self.cut(slot, 0)
         finally:
             PyBuffer_Release(&view)
         if rc != 0:

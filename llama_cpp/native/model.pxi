@@ -59,14 +59,14 @@ cdef class Model:
 
     Raises:
         ModelLoadError: if llama.cpp refuses the file, or loading was stopped.
+        ClosedError: if shutdown() is called meanwhile.
     """
 
     cdef llama_model * ptr          # NULL once it is closed
     cdef llama_model * weights      # the same, for those who still point to it then
     cdef int n_owners               # of the weights: this object, and the contexts and adapters that are not freed yet
     cdef int born
-    cdef bint closing
-    cdef list holders     # threads with calls under way that use it without the GIL
+    cdef Gate gate
     # For llama.cpp's set of its adapters, which loading and freeing one change, and making a context reads. Recursive:
     # a log handler may let the garbage collector free an adapter. Only to be locked without the GIL, which it wants.
     cdef recursive_mutex adapters
@@ -80,15 +80,17 @@ cdef class Model:
         cdef vector[llama_model_kv_override] overrides
         cdef vector[float] split
         cdef Interrupt interrupt
+        cdef Call call
         cdef bytes path
         self.ptr = NULL
         self.born = fork_generation
         self.children = weakref.WeakSet()
-        self.holders = []
         self.path = os.fspath(config.model_path)
         path = os.fsencode(self.path)
         if b"\0" in path:
             raise ValidationError(f"model_path holds a NUL character: {self.path!r}")
+        what = f"cannot load {self.path!r}"
+        begin_load(call, what)
         ensure_backend()
         fill_model_params(config, &params, overrides, split)
         arm(&interrupt)
@@ -96,26 +98,23 @@ cdef class Model:
             interrupt.progress = <PyObject *> progress
         params.progress_callback = poll_load
         params.progress_callback_user_data = &interrupt
-        native_log.tail.clear()
         cdef const char * c_path = path
-        begin_native()
         try:
             with nogil:
                 self.ptr = llama_model_load_from_file(c_path, params)
         except LlamaError as error:
-            take_assertion()
-            raise ModelLoadError(f"cannot load {self.path!r}: {error}") from None
+            raise ModelLoadError(f"{what}: {error}") from None
         finally:
-            end_native()
+            native_log.muted = GGML_LOG_LEVEL_NONE
         self.weights = self.ptr
         self.n_owners = 1
-        native_log.muted = GGML_LOG_LEVEL_NONE
         raise_interrupt(&interrupt)
-        take_assertion()
-        if self.ptr == NULL and interrupt.stop:
+        if self.ptr == NULL:
+            check_shutdown(what)
+        if self.ptr == NULL and <bint> interrupt.stop:
             raise ModelLoadError(f"loading {self.path!r} was stopped by its progress callback")
         if self.ptr == NULL:
-            raise ModelLoadError(native_message(f"cannot load {self.path!r}"))
+            raise ModelLoadError(native_message(what))
         live_models.add(self)
 
     def __dealloc__(self):
@@ -136,17 +135,19 @@ cdef class Model:
         """Close the contexts made from this model, then free it (llama_model_free). May be called again."""
         if self.ptr == NULL or self.born != fork_generation:
             return
-        if PyThread_get_thread_ident() in self.holders:
-            raise LlamaError("close() was called by a call on the model itself; call it when that is over")
-        self.closing = True
+        check_outside(self.gate, "close() of a model was called")
+        children = None
         try:
-            while self.holders:
-                time.sleep(0.0005)
-            # What computes comes before the adapters that it computes with.
-            for child in sorted(self.children, key=lambda child: isinstance(child, LoraAdapter)):
-                child.close()
+            while children is None or children or not self.gate.threads.empty():
+                self.gate.closing = True  # again, if another thread that tried it too gave up
+                wait_for_calls(self.gate)
+                # What computes comes before the adapters that it computes with.
+                children = sorted(self.children, key=lambda child: isinstance(child, LoraAdapter))
+                for child in children:
+                    child.close()
+                    self.children.discard(child)
         except BaseException:  # a living view of logits, or Ctrl-C
-            self.closing = False
+            self.gate.closing = False
             raise
         if self.ptr == NULL:
             return  # another thread was faster
@@ -155,7 +156,7 @@ cdef class Model:
 
     def acquire(self) -> Model:
         """Count one more user, who will release() it."""
-        self.alive()
+        self.check_open()
         self.users += 1
         return self
 
@@ -166,19 +167,12 @@ cdef class Model:
         if self.users == 0:
             self.close()
 
-    cdef int alive(self) except -1:
-        return check_alive(NULL if self.closing else self.ptr, self.born, "model")
+    cdef int hold(self, Call & call) except -1:
+        """Begin a call on the model."""
+        return hold(call, self.gate, self.ptr, self.born, "model")
 
-    cdef int hold(self) except -1:
-        """Keep close() waiting while the model is used without the GIL, until drop()."""
-        self.alive()
-        begin_native()
-        self.holders.append(PyThread_get_thread_ident())
-        return 0
-
-    cdef void drop(self) noexcept:
-        self.holders.remove(PyThread_get_thread_ident())
-        end_native()
+    cdef int check_open(self) except -1:
+        return check_open(self.gate, self.ptr, self.born, "model")
 
     def check(self):
         """Make sure that the model can be used.
@@ -186,16 +180,16 @@ cdef class Model:
         Raises:
             ClosedError: if it is closed, or belongs to the parent of a forked process.
         """
-        self.alive()
+        self.check_open()
 
     @property
     def closed(self) -> bool:
-        return self.ptr == NULL or self.closing
+        return self.ptr == NULL or <bint> self.gate.closing
 
     @property
     def address(self) -> int:
         """Address of the llama_model, for programs that call llama.h through ctypes."""
-        self.alive()
+        self.check_open()
         return <size_t> self.ptr
 
     @property
@@ -210,7 +204,8 @@ cdef class Model:
 
     def metadata(self) -> dict[str, str]:
         """Return the GGUF's scalar metadata as text (llama_model_meta_*)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         cdef int i
         return {
             text_of(meta_string(llama_model_meta_key_by_index, self.ptr, i)):
@@ -220,7 +215,8 @@ cdef class Model:
 
     def chat_template(self, str name = None) -> str | None:
         """Return the GGUF's chat template of that name, or the default one; None if it has none."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         cdef bytes raw = None if name is None else name.encode()
         cdef const char * c_name = NULL
         cdef const char * text
@@ -231,36 +227,42 @@ cdef class Model:
 
     def desc(self) -> str:
         """Describe the model's type, size and quantization (llama_model_desc)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         cdef char buffer[256]
         llama_model_desc(self.ptr, buffer, sizeof(buffer))
         return (<bytes> buffer).decode("utf-8", "replace")
 
     def size(self) -> int:
         """Return the size of all tensors in bytes (llama_model_size)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_size(self.ptr)
 
     def n_params(self) -> int:
         """Return the number of parameters (llama_model_n_params)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_n_params(self.ptr)
 
     def n_layer(self) -> int:
         """Return the number of layers (llama_model_n_layer)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_n_layer(self.ptr)
 
     def n_embd(self) -> int:
         """Return the width of the embeddings (llama_model_n_embd)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_n_embd(self.ptr)
 
     def kv_bytes_per_token(self, config) -> int:
         """Return the bytes that a token takes in the KV cache if every layer attends, 0 if the size isn't known."""
-        self.alive()
-        arch = self.metadata()["general.architecture"]
+        cdef Call call
+        self.hold(call)
         known = self.metadata()
+        arch = known["general.architecture"]
         heads = llama_model_n_head_kv(self.ptr)
         if f"{arch}.attention.key_length_mla" in known or llama_model_n_head(self.ptr) <= 0:
             return 0
@@ -274,27 +276,32 @@ cdef class Model:
 
     def n_ctx_train(self) -> int:
         """Return the context size that the model was trained for (llama_model_n_ctx_train)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_n_ctx_train(self.ptr)
 
     def n_swa(self) -> int:
         """Return the size of the sliding attention window, 0 if there is none (llama_model_n_swa)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_n_swa(self.ptr)
 
     def is_recurrent(self) -> bool:
         """Tell whether any layer keeps a recurrent state (llama_model_is_recurrent, llama_model_is_hybrid)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_is_recurrent(self.ptr) or llama_model_is_hybrid(self.ptr)
 
     def has_encoder(self) -> bool:
         """Tell whether the model has an encoder (llama_model_has_encoder)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_has_encoder(self.ptr)
 
     def has_decoder(self) -> bool:
         """Tell whether the model has a decoder (llama_model_has_decoder)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_model_has_decoder(self.ptr)
 
     def __repr__(self):

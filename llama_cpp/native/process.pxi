@@ -1,13 +1,11 @@
 # State of the process: llama.cpp's log, failed assertions, forks, backends.
 
 cdef object log_sink = None
-cdef bint log_enabled = False          # read without the GIL; off once the interpreter is about to exit
-cdef int log_min_level = GGML_LOG_LEVEL_ERROR
-cdef int fork_generation = 0           # how many forks lie between the first process and this one
+cdef Flag log_enabled                  # off once the interpreter is about to exit
+cdef Level log_min_level
 cdef unsigned long main_thread = threading.main_thread().ident
-cdef int native_calls = 0              # calls into llama.cpp that are under way in any thread
-cdef cbool exiting = False             # stops them; read without the GIL
 cdef bint backend_ready = False
+cdef int shutdowns = 0                 # calls of shutdown() that are under way
 cdef object live_models = weakref.WeakSet()
 
 
@@ -30,7 +28,7 @@ cdef void on_log(ggml_log_level level, const char * text, void * user_data) noex
         if not native_log.tail.empty():
             native_log.tail.append(b"; ")
         native_log.tail.append(line)
-    if log_enabled and native_log.level >= log_min_level:
+    if <bint> log_enabled and native_log.level >= <int> log_min_level:
         with gil:
             emit_log(native_log.level, line)
 
@@ -61,33 +59,20 @@ def set_log_sink(sink, int min_level):
     log_enabled = sink is not None
 
 
-cdef int begin_native() except -1:
-    """Count a call into llama.cpp that releases the GIL; every one ends with end_native."""
-    global native_calls
-    raise_exit()
-    native_calls += 1
-    return 0
-
-
-cdef void end_native() noexcept:
-    global native_calls
-    native_calls -= 1
-
-
 cdef int raise_exit() except -1:
     """End what this thread does, if the interpreter is exiting.
 
     Only daemon threads, and functions that run at exit, come here then. A thread has nobody left to tell: SystemExit
     ends it without a word, whatever errors it handles, while another exception would be printed with its traceback.
     """
-    if exiting:
+    if <bint> exiting:
         raise ClosedError("the interpreter is exiting") if PyThread_get_thread_ident() == main_thread else SystemExit
     return 0
 
 
 def is_exiting() -> bool:
     """Tell whether the interpreter is exiting, so that nothing is computed any more."""
-    return exiting
+    return <bint> exiting
 
 
 @atexit.register
@@ -104,9 +89,11 @@ def _at_exit():
 
 
 def _after_fork_in_child():
-    global fork_generation, main_thread, native_calls
+    global fork_generation, main_thread, native_calls, shutdowns
     fork_generation += 1
-    native_calls = 0  # those of threads that are not here
+    native_calls = shutdowns = 0  # those of threads that are not here
+    loads.threads.clear()
+    loads.closing = False
     main_thread = threading.main_thread().ident
 
 
@@ -148,15 +135,40 @@ cdef int ensure_backend() except -1:
 def shutdown():
     """Close every model, with what was made from it, and free the backends (llama_backend_free).
 
-    A model can be loaded again afterwards.
+    Threads that are loading a model get a ClosedError. A model can be loaded again afterwards.
+
+    Raises:
+        LlamaError: if called by a load, from its progress callback for example.
     """
-    global backend_ready
-    for model in list(live_models):
-        model.close()
-    if backend_ready:
-        with nogil:
-            llama_backend_free()
-        backend_ready = False
+    global backend_ready, shutdowns
+    check_outside(loads, "shutdown() was called")
+    shutdowns += 1
+    loads.closing = True
+    try:
+        wait_for_calls(loads)
+        for model in list(live_models):
+            model.close()
+        if backend_ready:
+            backend_ready = False
+            with nogil:
+                llama_backend_free()
+    finally:
+        shutdowns = max(shutdowns - 1, 0)
+        loads.closing = shutdowns > 0
+
+
+cdef int begin_load(Call & call, str what) except -1:
+    """Begin to read a model, or to quantize one; shutdown() stops that, and waits for its end."""
+    check_shutdown(what)
+    raise_exit()
+    call.begin(&loads, PyThread_get_thread_ident(), False)
+    return 0
+
+
+cdef int check_shutdown(str what) except -1:
+    if <bint> loads.closing:
+        raise ClosedError(f"{what}: shutdown() was called meanwhile")
+    return 0
 
 
 def system_info() -> str:
@@ -243,26 +255,7 @@ cdef int raise_native_error() except -1:
 
 
 cdef str native_message(str what):
-    """Append what llama.cpp complained of on this thread since the last call."""
+    """Append what llama.cpp complained of during the call that is under way on this thread."""
     tail = (<bytes> native_log.tail).decode("utf-8", "replace")
     native_log.tail.clear()
     return f"{what} (llama.cpp: {tail})" if tail else what
-
-
-cdef bint take_assertion() noexcept:
-    """Tell whether an assertion failed on this thread since the last call."""
-    cdef bint failed = assertion_failed
-    global assertion_failed
-    assertion_failed = False
-    return failed
-
-
-cdef int check_alive(void * pointer, int born, str what) except -1:
-    if pointer == NULL:
-        raise ClosedError(f"this {what} is closed")
-    if born != fork_generation:
-        raise ClosedError(
-            f"this {what} belongs to the process that forked; load the model in the child, or use "
-            'multiprocessing\'s "spawn" start method'
-        )
-    return 0

@@ -20,9 +20,10 @@ cdef class Sampler:
 
     def __cinit__(self, Vocab vocab not None):
         cdef llama_sampler_chain_params params = llama_sampler_chain_default_params()
+        cdef Call call
         self.chain = NULL
         self.vocab = vocab
-        vocab.alive()
+        vocab.hold(call)
         self.chain = llama_sampler_chain_init(params)
 
     def __dealloc__(self):
@@ -173,14 +174,15 @@ cdef class Sampler:
         return self.push(llama_sampler_init_mirostat_v2(seed, tau, eta), True)
 
     def add_grammar(self, str grammar not None, str root not None):
-        self.vocab.alive()
+        cdef Call call
+        self.vocab.hold(call)
         cdef bytes text = grammar.encode()
         cdef bytes start = root.encode()
-        native_log.tail.clear()
         return self.push(llama_sampler_init_grammar(self.vocab.ptr, text, start))
 
     def add_grammar_lazy_patterns(self, str grammar not None, str root not None, trigger_patterns, trigger_tokens):
-        self.vocab.alive()
+        cdef Call call
+        self.vocab.hold(call)
         cdef bytes text = grammar.encode()
         cdef bytes start = root.encode()
         cdef list patterns = [pattern.encode() for pattern in trigger_patterns]
@@ -189,7 +191,6 @@ cdef class Sampler:
         for pattern in patterns:
             c_patterns.push_back(<const char *> <bytes> pattern)
         copy_tokens(trigger_tokens, self.vocab.n_tokens, tokens)
-        native_log.tail.clear()
         return self.push(
             llama_sampler_init_grammar_lazy_patterns(
                 self.vocab.ptr, text, start, c_patterns.data(), c_patterns.size(), tokens.data(), tokens.size()
@@ -201,7 +202,8 @@ cdef class Sampler:
         return self.recall(llama_sampler_init_penalties(self.vocab.n_tokens, last_n, repeat, freq, present))
 
     def add_dry(self, float multiplier, float base, int allowed_length, int penalty_last_n, seq_breakers):
-        self.vocab.alive()
+        cdef Call call
+        self.vocab.hold(call)
         cdef list breakers = [breaker.encode() for breaker in seq_breakers]
         cdef vector[const char *] c_breakers
         for breaker in breakers:
@@ -230,7 +232,8 @@ cdef class Sampler:
         return self.push(llama_sampler_init_logit_bias(self.vocab.n_tokens, <int32_t> biases.size(), biases.data()))
 
     def add_infill(self):
-        self.vocab.alive()
+        cdef Call call
+        self.vocab.hold(call)
         return self.push(llama_sampler_init_infill(self.vocab.ptr))
 
     def add_custom(self, apply not None, accept = None):
@@ -254,11 +257,15 @@ cdef class Sampler:
 
     def accept(self, llama_token token):
         """Let the samplers know that a token was chosen (llama_sampler_accept)."""
+        cdef Call call
         self.vocab.check(token)
+        self.vocab.hold(call)
         llama_sampler_accept(self.chain, token)
 
     def reset(self):
         """Forget the tokens seen and start the random numbers again (llama_sampler_reset)."""
+        cdef Call call
+        self.vocab.hold(call)
         llama_sampler_reset(self.chain)
 
     def sample(self, Context context not None, int index) -> int:
@@ -274,19 +281,15 @@ cdef class Sampler:
         cdef vector[llama_token_data] candidates
         cdef string error
         cdef llama_token token
+        cdef Call call
         if context.vocab.ptr != self.vocab.ptr:
             raise ValidationError("the sampler was made for another model than the context")
-        context.enter()
-        try:
-            with nogil:
-                candidates.resize(self.vocab.n_tokens)
-                token = choose(
-                    llama_get_logits_ith(context.ptr, index), self.chain, self.plain_greedy, candidates, error
-                )
-                if token >= 0 and not accept_token(self.chain, token, error):
-                    token = -1
-        finally:
-            context.leave()
+        context.enter(call)
+        with nogil:
+            candidates.resize(self.vocab.n_tokens)
+            token = choose(llama_get_logits_ith(context.ptr, index), self.chain, self.plain_greedy, candidates, error)
+            if token >= 0 and not accept_token(self.chain, token, error):
+                token = -1
         if token < 0:
             raise LlamaError(native_message((<bytes> error).decode("utf-8", "replace")))
         return token

@@ -13,16 +13,17 @@ cdef class Vocab:
     cdef readonly int n_tokens
 
     def __cinit__(self, Model model not None):
-        model.alive()
+        cdef Call call
+        model.hold(call)
         self.ptr = llama_model_get_vocab(model.ptr)
         self.model = model
         self.n_tokens = llama_vocab_n_tokens(self.ptr)
 
-    cdef int alive(self) except -1:
-        return self.model.alive()
+    cdef int hold(self, Call & call) except -1:
+        """Begin a call on the model that the vocabulary is a part of."""
+        return self.model.hold(call)
 
     cdef int check(self, llama_token token) except -1:
-        self.alive()
         if not 0 <= token < self.n_tokens:
             raise ValidationError(f"token id {token} is not in the vocabulary of {self.n_tokens} tokens")
         return 0
@@ -30,13 +31,14 @@ cdef class Vocab:
     @property
     def _as_parameter_(self) -> int:
         """What ctypes passes on when the vocabulary is an argument: the address of the llama_vocab."""
-        self.alive()
+        self.model.check_open()
         return <size_t> self.ptr
 
     @property
     def type(self) -> int:
         """Kind of tokenizer, a llama_vocab_type; 0 is none at all."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return <int> llama_vocab_type(self.ptr)
 
     def tokenize(self, bytes text not None, bint add_special, bint parse_special) -> list[int]:
@@ -50,22 +52,17 @@ cdef class Vocab:
         cdef vector[llama_token] tokens
         cdef const char * c_text = text
         cdef int32_t size, n = -1
+        cdef Call call
         if len(text) > INT32_MAX - 16:
             raise ValidationError(f"text of {len(text)} bytes is too long to tokenize; split it")
         size = <int32_t> len(text)
-        self.model.hold()
-        try:
-            with nogil:
-                tokens.resize(size + 8)
+        self.hold(call)
+        with nogil:
+            tokens.resize(size + 8)
+            n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
+            if n < 0 and n != INT32_MIN:
+                tokens.resize(-n)
                 n = llama_tokenize(self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special)
-                if n < 0 and n != INT32_MIN:
-                    tokens.resize(-n)
-                    n = llama_tokenize(
-                        self.ptr, c_text, size, tokens.data(), tokens.size(), add_special, parse_special
-                    )
-        finally:
-            take_assertion()
-            self.model.drop()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not tokenize a text of {size} bytes"))
         return [tokens[i] for i in range(n)]
@@ -74,7 +71,8 @@ cdef class Vocab:
         """Return the text of every token (llama_token_to_piece); that of special ones is b"" unless it is wanted."""
         cdef string text
         cdef int token
-        self.alive()
+        cdef Call call
+        self.hold(call)
         found = []
         for token in range(self.n_tokens):
             text.clear()
@@ -93,23 +91,20 @@ cdef class Vocab:
         cdef vector[llama_token] ids
         cdef vector[char] text
         cdef int32_t count, n = -1
+        cdef Call call
         copy_tokens(tokens, self.n_tokens, ids)
         count = <int32_t> ids.size()
-        self.model.hold()
-        try:
-            with nogil:
-                text.resize(8 * count + 64)
+        self.hold(call)
+        with nogil:
+            text.resize(8 * count + 64)
+            n = llama_detokenize(
+                self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
+            )
+            if n < 0:
+                text.resize(-n)
                 n = llama_detokenize(
                     self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
                 )
-                if n < 0:
-                    text.resize(-n)
-                    n = llama_detokenize(
-                        self.ptr, ids.data(), count, text.data(), text.size(), remove_special, unparse_special
-                    )
-        finally:
-            take_assertion()
-            self.model.drop()
         if n < 0:
             raise LlamaError(native_message(f"llama.cpp could not detokenize {count} tokens"))
         return PyBytes_FromStringAndSize(text.data(), n)
@@ -118,37 +113,47 @@ cdef class Vocab:
         """Return the text of one token, which may be a part of a character (llama_token_to_piece)."""
         cdef string text
         self.check(token)
+        cdef Call call
+        self.hold(call)
         append_piece(self.ptr, token, special, text)
         return text
 
     def attr(self, llama_token token) -> int:
         """Return a token's attributes, a llama_token_attr (llama_vocab_get_attr)."""
         self.check(token)
+        cdef Call call
+        self.hold(call)
         return <int> llama_vocab_get_attr(self.ptr, token)
 
     def is_eog(self, llama_token token) -> bool:
         """Tell whether a token ends a generation (llama_vocab_is_eog)."""
         self.check(token)
+        cdef Call call
+        self.hold(call)
         return llama_vocab_is_eog(self.ptr, token)
 
     def bos(self) -> int:
         """Return the beginning-of-sequence token, -1 if there is none (llama_vocab_bos)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_bos(self.ptr)
 
     def eos(self) -> int:
         """Return the end-of-sequence token, -1 if there is none (llama_vocab_eos)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_eos(self.ptr)
 
     def eot(self) -> int:
         """Return the end-of-turn token, -1 if there is none (llama_vocab_eot)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_eot(self.ptr)
 
     def nl(self) -> int:
         """Return the newline token, -1 if there is none (llama_vocab_nl)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_nl(self.ptr)
 
     def fim(self) -> tuple[int, int, int]:
@@ -156,27 +161,32 @@ cdef class Vocab:
 
         They are llama_vocab_fim_pre, llama_vocab_fim_suf and llama_vocab_fim_mid.
         """
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_fim_pre(self.ptr), llama_vocab_fim_suf(self.ptr), llama_vocab_fim_mid(self.ptr)
 
     def sep(self) -> int:
         """Return the separator token, -1 if there is none (llama_vocab_sep)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_sep(self.ptr)
 
     def add_eos(self) -> bool:
         """Tell whether the model wants EOS behind a text (llama_vocab_get_add_eos)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_get_add_eos(self.ptr)
 
     def add_sep(self) -> bool:
         """Tell whether the model wants a separator between two texts (llama_vocab_get_add_sep)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_get_add_sep(self.ptr)
 
     def add_bos(self) -> bool:
         """Tell whether the model wants BOS before a prompt (llama_vocab_get_add_bos)."""
-        self.alive()
+        cdef Call call
+        self.hold(call)
         return llama_vocab_get_add_bos(self.ptr)
 
 

@@ -281,6 +281,64 @@ def test_a_memory_that_cannot_shift_says_so(make_tiny: MakeTiny) -> None:
         llm.generate(PROMPT, 5, overflow="shift")
 
 
+@pytest.mark.parametrize("delta", [2**31 - 1, 2**31 - 2, 2**30, -(2**31) + 1, 256, -1])
+@pytest.mark.parametrize("ends", [(0, -1), (0, 2**31 - 1), (2, 4), (5, 6)])
+def test_positions_that_fit_no_context_are_refused(tiny_path: Path, delta: int, ends: tuple[int, int]) -> None:
+    llm = load(tiny_path)
+    expected = llm.generate("hello", 8, sampling=GREEDY)
+    held = llm.n_tokens
+    with pytest.raises(ValidationError, match=r"would leave the range|is taken"):
+        llm.kv_cache_seq_add(0, *ends, delta)
+    assert (llm.kv_cache_seq_pos_min(), llm.n_tokens) == (0, held)
+    assert llm.generate("hello", 8, sampling=GREEDY) == expected
+
+
+HUGE = (-(2**31), 2**31, 2**63, -(2**63), 2**100)
+
+
+@pytest.mark.parametrize("number", HUGE)
+def test_numbers_that_are_no_position_are_refused(tiny_path: Path, number: int) -> None:
+    llm = load(tiny_path, n_ctx=512, n_seq_max=2, kv_unified=True)
+    expected = llm.generate("hello", 8, sampling=GREEDY)
+    session = llm.session("hello world")
+    calls: list[Callable[[], object]] = [
+        lambda: llm.kv_cache_seq_rm(0, number, -1),
+        lambda: llm.kv_cache_seq_rm(0, 0, number),
+        lambda: llm.kv_cache_seq_rm(number),
+        lambda: llm.kv_cache_seq_cp(0, number),
+        lambda: llm.kv_cache_seq_cp(number, 1),
+        lambda: llm.kv_cache_seq_cp(0, 1, number, -1),
+        lambda: llm.kv_cache_seq_cp(0, 1, 0, number),
+        lambda: llm.kv_cache_seq_keep(number),
+        lambda: llm.kv_cache_seq_add(number, 0, -1, 1),
+        lambda: llm.kv_cache_seq_add(0, number, -1, 1),
+        lambda: llm.kv_cache_seq_add(0, 0, number, 1),
+        lambda: llm.kv_cache_seq_add(0, 0, -1, number),
+        lambda: llm.kv_cache_seq_div(number, 0, -1, 2),
+        lambda: llm.kv_cache_seq_div(0, number, -1, 2),
+        lambda: llm.kv_cache_seq_div(0, 0, number, 2),
+        lambda: llm.kv_cache_seq_div(0, 0, -1, number),
+        lambda: llm.kv_cache_seq_pos_min(number),
+        lambda: llm.kv_cache_seq_pos_max(number),
+        lambda: llm.get_state(number),
+        lambda: llm.set_state(llm.get_state(0), number),
+        lambda: setattr(llm, "n_tokens", number),
+        lambda: session.rewind(number),
+    ]
+    for call in calls:
+        with pytest.raises(ValidationError, match="must be between"):
+            call()
+    assert llm.generate("hello", 8, sampling=GREEDY) == expected
+
+
+def test_guesses_stop_at_positions_that_were_edited(tiny_path: Path) -> None:
+    llm = load(tiny_path)
+    llm.eval([1, 300, 301, 302, 303, 300, 301])
+    llm.kv_cache_seq_add(0, 3, -1, 4)  # what followed 300, 301 is a gap now
+    result = llm.generate_result([300, 301], 4, sampling=GREEDY, reset_kv_cache=False, draft_tokens=4)
+    assert len(result.token_ids) == 4
+
+
 def test_keys_that_cannot_be_rotated_are_not_shifted(tiny_path: Path) -> None:
     script = """
 llm = load(path, n_ctx=64, n_threads=2, type_k="bf16")

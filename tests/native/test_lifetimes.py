@@ -482,6 +482,134 @@ for round in range(8):
     run_script(script, tiny_path)
 
 
+def test_close_waits_for_a_call_that_runs_python_code(tiny_path: Path) -> None:
+    script = """
+from llama_cpp import _core
+config = LlamaConfig(path, n_ctx=64, n_threads=1)
+model = _core.Model(config)
+expected = model.kv_bytes_per_token(config)
+closer = threading.Thread(target=model.close)
+
+class Slow:
+    def enum(self, name):
+        if not closer.ident:
+            closer.start()
+            while not model.closed:
+                time.sleep(0.001)
+        time.sleep(0.05)
+        return config.enum(name)
+
+try:
+    assert model.kv_bytes_per_token(Slow()) == expected
+finally:
+    closer.join(10)
+try:
+    model.size()
+except ClosedError:
+    pass
+else:
+    raise AssertionError("not closed")
+"""
+    run_script(script, tiny_path)
+
+
+def test_close_by_a_call_of_the_model_itself_is_refused(tiny_path: Path) -> None:
+    script = """
+from llama_cpp import _core
+config = LlamaConfig(path, n_ctx=64, n_threads=1)
+model = _core.Model(config)
+
+class Closing:
+    def enum(self, name):
+        model.close()
+
+try:
+    model.kv_bytes_per_token(Closing())
+except LlamaError as error:
+    assert "under way on this thread" in str(error), error
+else:
+    raise AssertionError("not refused")
+assert model.size() > 0
+model.close()
+"""
+    run_script(script, tiny_path)
+
+
+def test_shutdown_stops_a_load_and_waits_for_it(tiny_path: Path) -> None:
+    script = """
+errors, loading, ended = [], threading.Event(), []
+
+def slow(progress):
+    loading.set()
+    time.sleep(0.2)
+
+def work():
+    try:
+        load(path, progress_callback=slow)
+    except LlamaError as error:
+        errors.append(error)
+    ended.append(True)
+
+thread = threading.Thread(target=work)
+thread.start()
+loading.wait()
+shutdown()
+thread.join()
+assert [type(error) for error in errors] == [ClosedError], errors
+assert "shutdown() was called" in str(errors[0]) and path in str(errors[0]), errors
+load(path).generate("hello", 2)
+"""
+    run_script(script, tiny_path)
+
+
+def test_shutdown_by_a_load_is_refused(tiny_path: Path) -> None:
+    script = """
+errors = []
+
+def shut(progress):
+    try:
+        shutdown()
+    except LlamaError as error:
+        errors.append(error)
+
+load(path, progress_callback=shut).generate("hello", 2)
+assert errors and all("under way on this thread" in str(error) for error in errors), errors
+"""
+    run_script(script, tiny_path)
+
+
+def test_what_a_thread_computes_is_not_read_by_another_meanwhile(tiny_path: Path) -> None:
+    script = """
+from llama_cpp import _core
+config = LlamaConfig(path, n_ctx=256, n_threads=1)
+model = _core.Model(config)
+loop = _core.DecodeLoop(_core.Context(model, config))
+inside, leave = threading.Event(), threading.Event()
+
+def wait(tokens):
+    inside.set()
+    leave.wait()
+
+import array
+scores = array.array("f", [0] * model.vocab.n_tokens)
+loop.start(0, [1, 300], _core.Sampler(model.vocab).add_greedy(), max_tokens=2, processor=wait, scores=scores)
+thread = threading.Thread(target=loop.run)
+thread.start()
+inside.wait()
+for use in (loop.tokens, loop.read, loop.ended, loop.release, loop.forget, loop.state, loop.n_past):
+    try:
+        use(0)
+    except LlamaError as error:
+        assert "in use by another thread" in str(error), error
+    else:
+        raise AssertionError(use)
+leave.set()
+thread.join()
+assert len(loop.tokens(0)) > 2
+"""
+    run_script(script, tiny_path)
+
+
 def test_shutdown_while_other_threads_load_and_generate(tiny_path: Path) -> None:
     script = """
 end = time.monotonic() + 2

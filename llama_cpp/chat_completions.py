@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from .chat.call_grammar import answer_grammar, call_grammar
+from .chat.heads import begins_with, heads
 from .chat.parser import StreamParser, parse
 from .chat.syntax import GENERIC_CALLS, Syntax
 from .completions import chat_logprobs, logprobs_after, logprobs_of, new_id, usage_of
@@ -20,6 +21,7 @@ from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
 from .grammar.jsonschema import NOTHING, compile_schema
+from .grammar.trigger import Trigger
 from .results import GenerationResult
 
 if TYPE_CHECKING:
@@ -50,7 +52,9 @@ class ChatCall:
         fingerprint: of the build and the model.
         n_top_logprobs: alternatives to report for each token, None for no log-probabilities.
         plain: the answer is text and nothing else, since a grammar holds it from its first token on.
+        in_form: an answer that is no call is held to a form.
         with_usage: a stream ends with the counts of tokens.
+        ends: tokens that end the answer.
     """
 
     syntax: Syntax
@@ -59,7 +63,9 @@ class ChatCall:
     fingerprint: str
     n_top_logprobs: int | None = None
     plain: bool = False
+    in_form: bool = False
     with_usage: bool = False
+    ends: list[int] = field(default_factory=list)
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -95,7 +101,7 @@ class ChatCall:
         """Make a message of an answer's whole text, which may be cut off."""
         if self.plain:
             return {"role": "assistant", "content": text}
-        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools, cut=cut))
+        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools, cut=cut, in_form=self.in_form))
 
     def chunks(self, events: Generator[Event], n: int) -> Generator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
@@ -135,9 +141,9 @@ class ChunkReader:
     def __init__(self, call: ChatCall, index: int) -> None:
         self._call = call
         self._index = index
-        self._parser = None if call.plain else StreamParser(call.syntax, call.tools)
+        self._parser = None if call.plain else StreamParser(call.syntax, call.tools, in_form=call.in_form)
         self._arguments = ""  # of the last call
-        self._ids: dict[int, str] = {}
+        self._called = False
         self._pending: list[TokenLogprob] = []  # log-probabilities of text that the parser holds back
         self._n_scored = 0
 
@@ -160,7 +166,7 @@ class ChunkReader:
     def last(self, result: GenerationResult) -> list[ChatCompletionChunk]:
         """Make the pieces that end the answer."""
         chunks = [] if self._parser is None else self._chunks(self._parser.finish(result.finish_reason == "length"))
-        called = result.finish_reason == "stop" and bool(self._ids) and _is_complete(self._arguments)
+        called = result.finish_reason == "stop" and self._called and _is_complete(self._arguments)
         rest = logprobs_after(result.logprobs, self._n_scored)
         logprobs = chat_logprobs(rest, self._call.n_top_logprobs or 0)
         if logprobs is not None and logprobs["content"] is not None:
@@ -173,11 +179,12 @@ class ChunkReader:
     def _chunks(self, deltas: Sequence[dict[str, Any]]) -> list[ChatCompletionChunk]:
         for delta in deltas:
             for call in delta.get("tool_calls", ()):
-                if call["index"] not in self._ids:
-                    self._ids[call["index"]] = call.get("id", "")
-                    self._arguments = ""
+                if "id" in call:
+                    self._called, self._arguments = True, ""
+                else:
+                    # A client that puts pieces together appends texts; others look the keys up in every piece.
+                    call.update(id=None, type="function", function={"name": None, **call["function"]})
                 self._arguments += call["function"]["arguments"]
-                call["id"] = self._ids[call["index"]]  # clients expect it in every piece of a call
         return [self._chunk(delta) for delta in deltas]
 
     def _chunk(
@@ -237,29 +244,35 @@ def _tool_grammar(
     answer: str | None,
     thinks: bool,
 ) -> LlamaGrammar:
-    calls = syntax.calls or GENERIC_CALLS
-    syntax = dataclasses.replace(syntax, calls=calls)
-    trigger: str | None = syntax.trigger
-    triggered, begun = bool(trigger) and not held, ""
-    or_text = not held and not trigger and not calls.name_key
-    if held or or_text:
-        trigger = None
-    elif not trigger:
-        trigger = begun = f'{{"{calls.name_key}": "'
+    syntax = dataclasses.replace(syntax, calls=syntax.calls or GENERIC_CALLS)
+    offered = json.loads(tools)
     source = call_grammar(
         syntax,
-        json.loads(tools),
+        offered,
         parallel=parallel,
-        triggered=triggered,
+        triggered=not held,
         special=dict(special),
         compiled=compiled_arguments,
-        begun=begun,
-        or_text=or_text,
         thinks=thinks,
         answer=answer,
     )
     made = LlamaGrammar.from_lark(source)
-    return made if trigger is None else dataclasses.replace(made, trigger=trigger)
+    return made if held else dataclasses.replace(made, trigger=_trigger(syntax, offered, dict(special)))
+
+
+def _trigger(syntax: Syntax, tools: Sequence[dict[str, Any]], special: Mapping[str, int]) -> Trigger:
+    """Tell where a call begins in free text; what a model thinks is free, whatever it says of calls."""
+    assert syntax.calls is not None
+    anywhere, first = heads(syntax, [tool["function"]["name"] for tool in tools])
+    going_on = syntax.continues and not syntax.thinks_already
+    return Trigger(
+        heads=anywhere,
+        first="" if going_on else first,
+        tokens=frozenset(special[token] for _, token in begins_with(syntax.calls, special)),
+        opening="" if going_on or not syntax.think_end else syntax.think_start,
+        closing=syntax.think_end,
+        opened=syntax.thinks_already,
+    )
 
 
 @functools.lru_cache(64)

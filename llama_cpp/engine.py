@@ -779,12 +779,11 @@ class Engine:
             return {}
         if grammar.llguidance is not None:
             one_by_one = request.logprobs is not None or request.draft_tokens > 0 or bool(request.processors)
-            trigger = None if grammar.trigger is None else grammar.trigger.encode()
             vocabulary = vocabulary_of(self._context.model)
             constraint = Constraint(
                 vocabulary,
                 grammar.llguidance,
-                trigger=trigger,
+                trigger=grammar.trigger,
                 begun=request.begun.encode(),
                 fast_forward=not one_by_one,
                 canonical=not request.processors,  # which may have tokens of their own in mind

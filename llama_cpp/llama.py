@@ -1541,6 +1541,7 @@ class Llama(CompatMixin):
         call, tokens = self._chat_prompt(messages, offered, options)
         thinks = form is not None and call.syntax.thinks_first(options.get("chat_template_kwargs") or {})
         call.plain = grammar is not None or (form is not None and not thinks and not offered)
+        call.in_form = form is not None
         call.n_top_logprobs = (top or 0) if scored else None
         call.with_usage = includes_usage(stream, options.get("stream_options"))
         held = grammar
@@ -1559,13 +1560,18 @@ class Llama(CompatMixin):
         params = sampling_of(_check_sampling(options.get("sampling")) or self._samplings.chat, options)
         check_seed("seed", options.get("seed"))
         first = self._draw_seed(options.get("seed"), params)
+        stop: Any = options.get("stop")
+        stop = [stop] if isinstance(stop, str) else stop or []
+        if isinstance(stop, Sequence):
+            # What is held to a form may have any text in it.
+            stop = [*stop, *call.ends, *(call.syntax.turn_ends if held is None else ())]
         requests = []
         for index in range(n or 1):
             request = self._request(
                 tokens,
                 options.get("max_tokens") if most is None else most,
                 params,
-                self._with_format_stops(options.get("stop"), options.get("chat_format")),
+                stop,
                 (first + index) % 0xFFFFFFFF,
                 {**wishes, "grammar": held},
                 call.n_top_logprobs,
@@ -1626,7 +1632,7 @@ class Llama(CompatMixin):
         kwargs = check_template_kwargs(options.get("chat_template_kwargs"))
         if options.get("reasoning_effort") is not None:
             kwargs["reasoning_effort"] = options["reasoning_effort"]
-        syntax = template.syntax(**kwargs)
+        syntax, ends = template.syntax(**kwargs).with_tokens(self._special_tokens)
         if continues:
             syntax = syntax.after(messages[-1]["content"])
         pieces = render(
@@ -1645,7 +1651,7 @@ class Llama(CompatMixin):
         if self._vocab.add_bos() and self._config.add_bos and tokens[:1] != [self._vocab.bos()]:
             tokens.insert(0, self._vocab.bos())
         name = self._model_name(options.get("model"))
-        call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}")
+        call = ChatCall(syntax, tools, name, f"llama.cpp-{_core.version()}", ends=ends)
         return call, tokens
 
     def _model_name(self, model: str | None) -> str:

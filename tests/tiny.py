@@ -110,6 +110,7 @@ def write_chain_model(
     n_ctx_train: int = 1024,
     chat_template: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    control: Sequence[str] = (),
 ) -> Path:
     """Write a `llama` model in which every token depends on the one before it only, and spells out `pieces`.
 
@@ -122,13 +123,19 @@ def write_chain_model(
     thus a part of a character; a single byte above 0x7F is that byte's token. Text is tokenized without a leading
     space, and where it has no pieces in it, byte by byte.
 
+    Args:
+        path: The file to write.
+        pieces: What the model says.
+        control: Texts of control tokens that the vocabulary has too; the model says those that are pieces as well.
+
     Raises:
         ValueError: A piece is empty, is there twice, has the text of a special token, or contains U+2581, which stands
             for a space in this kind of vocabulary.
     """
     raw = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
     texts = [piece.replace(b" ", _SPACE.encode()) for piece in raw if not _is_lone_byte(piece)]
-    tokens = [text.encode() for text in _SPM_BASE] + texts
+    unsaid = [text.encode() for text in control if text not in pieces]
+    tokens = [text.encode() for text in _SPM_BASE] + texts + unsaid
     if not all(raw) or len({*raw}) < len(raw) or len({*tokens}) < len(tokens) or any(_SPACE.encode() in p for p in raw):
         raise ValueError(f"pieces must be distinct, not empty, not special tokens and without {_SPACE!r}: {pieces}")
 
@@ -156,7 +163,9 @@ def write_chain_model(
     for place, successor in enumerate([*chain, _EOS]):
         tensors["output.weight"][successor, place] = 50 / np.sqrt(size.n_embd)
 
-    vocab = _spm(tokens, [*_SPM_BASE_TYPES, *[TokenType.NORMAL] * len(texts)])
+    said = [TokenType.CONTROL if text.decode("utf-8", "replace") in control else TokenType.NORMAL for text in texts]
+    types = [*_SPM_BASE_TYPES, *said, *[TokenType.CONTROL] * len(unsaid)]
+    vocab = _spm(tokens, types)
     vocab["tokenizer.ggml.add_space_prefix"] = False
     _write(path, "llama", _metadata("llama", size, keys, vocab, chat_template, metadata), tensors)
     return path

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import UnsupportedSchemaError, ValidationError
-from .parameters import forms, kinds_of
-from .probe import ARGUMENTS, CALL_ID, INDEX, KEY, NAME
+from .heads import begins_with
+from .parameters import APPLICATORS, forms, kinds_of, objects_of
+from .probe import ARGUMENTS, CALL_ID, INDEX, KEY, NAME, left_over
 from .syntax import HARMONY_CALLS, CallSyntax, Syntax
 
 logger = logging.getLogger("llama_cpp")
@@ -27,6 +28,7 @@ It raises UnsupportedSchemaError for what can't be enforced.
 _HOLES = {CALL_ID: "/[a-zA-Z0-9]{9}/", INDEX: "/[0-9]{1,3}/"}
 WHITESPACE = r"[ \n\t]{0,8}"  # without bounds, a weak model writes nothing else
 _JSON_TOKEN = re.compile(r'"[^"]*"|[{}\[\]:,"]|\s+|[^"{}\[\]:,\s]+')
+_BORDER = re.compile(r"(?<=[>\]])(?=[<\[{])")  # where the parser takes any white space
 _JSON_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 
 
@@ -38,8 +40,6 @@ def call_grammar(
     triggered: bool,
     special: Mapping[str, int],
     compiled: Compile,
-    begun: str = "",
-    or_text: bool = False,
     thinks: bool = False,
     answer: str | None = None,
 ) -> str:
@@ -50,11 +50,10 @@ def call_grammar(
         tools: that it may call. Those with "strict" are held to all that their schemas say, the others to what can be
             enforced.
         parallel: whether there may be several, where the syntax has a way to write them.
-        triggered: the text up to the end of `Syntax.trigger` stands there already.
+        triggered: a call has begun in free text, up to the name that stands at the beginning of this grammar, or by the
+            token that does; as the model chose to write it, it may go on with white space of its own.
         special: texts of the vocabulary's control tokens, which a grammar names by their ids.
         compiled: makes grammars of schemas.
-        begun: a text that the first call has begun with already, where the syntax has no trigger.
-        or_text: the turn may begin with content, or be content alone, where calls begin with the tool's name.
         thinks: there is thinking before them.
         answer: grammar of what may stand in their place, in the same notation.
 
@@ -64,21 +63,23 @@ def call_grammar(
     """
     calls = syntax.calls
     assert calls is not None
-    writer = _CallWriter(calls, special, compiled)
-    if or_text:
-        return writer.turn(syntax, tools, more=parallel)
+    writer = _CallWriter(calls, special, compiled, loose=triggered)
     head = (calls.section_start + calls.prefix).lstrip()
     if triggered:
-        head = head.partition(syntax.trigger)[2]
+        heads = [("", calls.body.partition(NAME)[0]), *((text, "") for text, _ in begins_with(calls, special))]
     elif syntax.harmony and calls is not HARMONY_CALLS:
-        head = f" to={NAME}<|message|>{head}"
+        heads = [(f" to={NAME}<|message|>{head}", "")]
+    else:
+        heads = [(head, "")]
     before, before_answer = writer.thinking(syntax)
-    turn = writer.calls(head, tools, begun, more=parallel and calls.parallel)
+    turn = writer.calls(heads, tools, more=parallel and calls.parallel)
     if answer is not None:
         if syntax.continues and not syntax.thinks_already:
             before_answer = ""  # the answer has begun
         turn = f"{turn} | {before_answer} {writer.nested(answer)}"
-    return writer.grammar(f"{before if thinks else ''} ({turn})")
+    source = writer.grammar(f"{before if thinks else ''} ({turn})")
+    assert not left_over(source, json.dumps(tools, ensure_ascii=False) + (answer or "")), source
+    return source
 
 
 def answer_grammar(syntax: Syntax, answer: str, special: Mapping[str, int]) -> str:
@@ -113,8 +114,9 @@ def _marks(syntax: Syntax) -> tuple[str, str, str]:
 class _Writer:
     """Writes rules; control tokens are named by their ids."""
 
-    def __init__(self, special: Mapping[str, int]) -> None:
+    def __init__(self, special: Mapping[str, int], *, loose: bool = False) -> None:
         self._special = special
+        self._loose = loose
         texts = sorted([*special, *_HOLES], key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, texts)))
         self.rules: list[str] = []
@@ -131,7 +133,8 @@ class _Writer:
 
     def grammar(self, start: str) -> str:
         """Return the whole: what it starts with, and the rules."""
-        return "\n".join([f"start: {start}", *self.rules])
+        space = [f"ws: /{WHITESPACE}/"] if self._loose else []
+        return "\n".join([f"start: {start}", *space, *self.rules])
 
     def thinking(self, syntax: Syntax) -> tuple[str, str]:
         """Write any thinking up to its end, and what stands between that and an answer."""
@@ -150,19 +153,51 @@ class _Writer:
         parts: list[str] = []
         position = 0
         for found in self._pattern.finditer(text):
-            parts += [_quoted(text[position : found.start()]), _HOLES.get(found[0]) or f"<[{self._special[found[0]]}]>"]
+            between = self._plain(text[position : found.start()])
+            parts += [*between, _HOLES.get(found[0]) or f"<[{self._special[found[0]]}]>"]
+            if self._loose and found[0] not in _HOLES:
+                parts.append("ws")
             position = found.end()
-        parts.append(_quoted(text[position:]))
-        return " ".join(part for part in parts if part)
+        return " ".join([*parts, *self._plain(text[position:])])
 
-    def text_until(self, suffix: str) -> str:
-        """Write any text, up to one; a control token in that ends the text by itself."""
+    def strictly(self, text: str) -> str:
+        """Write a text as it is, its white space too."""
+        loose, self._loose = self._loose, False
+        written = self.text(text)
+        self._loose = loose
+        return written
+
+    def _plain(self, text: str) -> Iterator[str]:
+        """Write a text that has no control tokens in it."""
+        if not self._loose:
+            return iter([_quoted(text)] if text else [])
+        chunks = re.split(r"(\s+)", _BORDER.sub("\n", text))
+        return ("ws" if chunk.isspace() else _quoted(chunk) for chunk in chunks if chunk)
+
+    def text_until(self, suffix: str, length: str = "*") -> str:
+        """Write any text of some length, up to one that it can't hold; a control token in that ends the text too.
+
+        Args:
+            suffix: what ends the text; for the white space around it see `edge`.
+            length: of the text, as regular expressions have it.
+        """
         plain, rest = self.until_control_token(suffix)
+        stop = suffix.strip()
+        end = plain if rest else suffix.rstrip()
+        if self._loose and length == "*":
+            end = end.lstrip()
+        text = f"/(?s:.{length}){_pattern_of(end)}/"
         if rest:
-            return f"/(?s:.*){_pattern_of(plain)}/ {self.text(rest)}"
-        stop = suffix.rstrip()
-        name = self.rule("/(?s:.*)/", f"[suffix={json.dumps(stop, ensure_ascii=False)}]")
-        return f"{name} {self.text(suffix[len(stop) :])}"
+            text += f" & ~/(?s:.*){_pattern_of(stop)}(?s:.*)/"
+        elif stop:
+            text += f" & ~/(?s:.*){_pattern_of(stop)}(?s:.+)/"
+        name = f"T{len(self.rules)}"
+        self.rules.append(f"{name}: {text}")
+        return f"{name} {self.text(rest or suffix[len(suffix.rstrip()) :])}"
+
+    def edge(self, text: str) -> str:
+        """Write the one line break beside a value that the parser takes for the form's, and models leave out."""
+        return '("\\n")?' if "\n" in text else ""
 
     def until_control_token(self, text: str) -> tuple[str, str]:
         """Cut a text where the first control token in it begins."""
@@ -174,57 +209,54 @@ class _Writer:
 class _CallWriter(_Writer):
     """Writes the rules of calls, with rules of their own for the arguments of each tool."""
 
-    def __init__(self, calls: CallSyntax, special: Mapping[str, int], compiled: Compile) -> None:
-        super().__init__(special)
+    def __init__(self, calls: CallSyntax, special: Mapping[str, int], compiled: Compile, *, loose: bool) -> None:
+        super().__init__(special, loose=loose)
         self._calls = calls
         self._compiled = compiled
         self._strict = False
 
-    def turn(self, syntax: Syntax, tools: Sequence[Tool], *, more: bool) -> str:
-        """Return the grammar of a whole turn: of calls, or of content that calls may follow."""
-        names = [tool["function"]["name"] + self._calls.after_name for tool in tools]
-        arguments = [self._arguments(tool) for tool in tools]
-        calls = [f"{self.text(name)} {rule}" for name, rule in zip(names, arguments, strict=True)]
-        mark = _pattern_of(syntax.content_end)
-        heads = "|".join(map(_pattern_of, names))
-        behind = [
-            f"{self.rule(f'/(?s:.*){mark}{_pattern_of(name)}/', '[lazy]')} {rule} more"
-            for name, rule in zip(names, arguments, strict=True)
-        ]
-        lines = [
-            f"content: TEXT | {' | '.join(behind)}",
-            f"TEXT: /(?s:.*)/ & ~(/(?s:.*){mark}(?:{heads})(?s:.*)/)",
-            f"call: {' | '.join(calls)}",
-            f"more: ({self.text(self._calls.separator)} call)*" if more else 'more: ""',
-        ]
-        start = "content" if syntax.continues else f"{self.text(syntax.content_start)} content | call more"
-        return "\n".join([f"start: {start}", *lines, *self.rules])
+    def calls(self, heads: Sequence[tuple[str, str]], tools: Sequence[Tool], *, more: bool) -> str:
+        """Write a first call, and more of them.
 
-    def calls(self, head: str, tools: Sequence[Tool], begun: str, *, more: bool) -> str:
-        """Write a first call, and more of them."""
+        Args:
+            heads: what stands before the first one, and what it has begun with already.
+            tools: that may be called.
+            more: there may be others behind it.
+        """
         calls = self._calls
-        arguments = [self._arguments(tool) for tool in tools]
-        pairs = list(zip(tools, arguments, strict=True))
+        pairs = [(tool["function"]["name"], self._arguments(tool)) for tool in tools]
         first = " | ".join(
-            f"{self.text(head.replace(NAME, name := tool['function']['name']))} {self._call(name, rule, begun)}"
-            for tool, rule in pairs
+            f"{self.text(head.replace(NAME, name))} {self._call(name, rule, begun)}"
+            for head, begun in heads
+            for name, rule in pairs
         )
         suffix, again = self.text(calls.suffix), self.text(calls.separator + calls.prefix)
         end = self.text(calls.section_end.rstrip())
         repeated = ""
         if more:
-            call = self.rule(" | ".join(self._call(tool["function"]["name"], rule) for tool, rule in pairs))
+            call = self.rule(" | ".join(self._call(name, rule) for name, rule in pairs))
             repeated = f"({again} {call} {suffix})*"
-        return f"({first}) {suffix} {repeated} {end}"
+        if not self._loose:
+            return f"({first}) {suffix} {repeated} {end}"
+        # As a model that counts otherwise at the beginning does at the end.
+        ends = dict.fromkeys([end, self.text(calls.section_end.strip().replace("calls", "call"))])
+        return f"({first}) {suffix} {repeated} ws ({' | '.join(ends)}) ws"
 
     def _call(self, name: str, arguments: str, begun: str = "") -> str:
         calls = self._calls
         if calls.kind == "json":
-            before, _, after = calls.body.partition(ARGUMENTS)
-            before = before.replace(json.dumps(NAME), json.dumps(name, ensure_ascii=False))
+            written = json.dumps(name, ensure_ascii=False)[1:-1]
+            body = calls.body.removeprefix(begun)
+            before, _, after = body.partition(ARGUMENTS)
+            name_left = f'{NAME}"' if begun else ""  # which is no token of JSON's
             # In JSON's own tokens, so that an answer may begin as a call does.
-            parts = _JSON_TOKEN.findall(before.removeprefix(begun))
-            return f"{' '.join(map(self.text, parts))} {arguments} {self.text(after)}"
+            space = " ws " if self._loose else " "
+            parts = [
+                space.join(self.strictly(token.replace(NAME, written)) for token in _JSON_TOKEN.findall(part))
+                for part in (before.removeprefix(name_left), after)
+            ]
+            left = self.strictly(name_left.replace(NAME, written))
+            return f"{left}{space}{parts[0]}{space}{arguments}{space}{parts[1]}"
         if calls is HARMONY_CALLS:
             kinds = (" <|constrain|>json", "<|channel|>commentary json", "<|channel|>commentary <|constrain|>json")
             written = " | ".join(self.text(kind + "<|message|>") for kind in kinds)
@@ -238,31 +270,53 @@ class _CallWriter(_Writer):
     # -- arguments -----------------------------------------------------------------------------------------------------
 
     def _arguments(self, tool: Tool) -> str:
-        """Write the rule for a tool's arguments; those that its schema does not name are left out."""
+        """Write the rule for a tool's arguments; those that its schema does not name are left out.
+
+        One that can't be held to its schema is offered without, unless it is strict.
+        """
         function = tool["function"]
         self._strict = function.get("strict") is True
-        schema = {"type": "object", "additionalProperties": False, **(function.get("parameters") or {})}
+        schema = function.get("parameters") or {}
+        what = f"the tool {function['name']!r}"
         try:
-            return self._json(schema) if self._calls.kind in ("json", "named_json") else self._each(schema)
+            return self._held(schema)
         except UnsupportedSchemaError as error:
-            raise UnsupportedSchemaError(
-                f"calls of the tool {function['name']!r} can't be held to its parameters: {error}",
-                keyword=error.keyword,
-                pointer=error.pointer,
-            ) from None
+            message = f"calls of {what} can't be held to its parameters: {error}"
+            if self._strict:
+                raise UnsupportedSchemaError(message, keyword=error.keyword, pointer=error.pointer) from None
         except ValidationError as error:
-            raise ValidationError(f"the parameters of the tool {function['name']!r}: {error}") from None
+            message = f"the parameters of {what}: {error}"
+            if self._strict:
+                raise ValidationError(message) from None
+        logger.warning("%s; any arguments are taken, and with strict=True, this is an error", message)
+        return self._any(schema)
+
+    def _held(self, schema: Schema) -> str:
+        """Write the arguments that a schema allows."""
+        objects = objects_of(schema)
+        if self._calls.kind in ("json", "named_json"):
+            return self._json(_part({"anyOf": objects} if len(objects) > 1 else objects[0], schema))
+        if "oneOf" in schema:
+            self._compiled(schema, self._strict)  # which refuses forms that several can have
+        return f"({' | '.join(self._each(_part(one, schema)) for one in objects)})"
+
+    def _any(self, schema: Schema) -> str:
+        """Write any arguments, of the names that are known where each stands by itself."""
+        if self._calls.kind in ("json", "named_json"):
+            return self._json({"type": "object"})
+        properties = schema.get("properties")
+        return self._each({"properties": {key: {} for key in (properties if isinstance(properties, Mapping) else ())}})
 
     def _each(self, schema: Schema) -> str:
         """Write rules for arguments one by one, in their order, with separators between those that are there."""
-        for keyword in ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "patternProperties", "minProperties"):
-            if keyword in schema and (self._strict or keyword in ("$ref", "allOf")):
-                raise UnsupportedSchemaError(
-                    f"this model writes each argument by itself, and can't follow {keyword!r} at their top; give plain "
-                    "properties",
-                    keyword=keyword,
-                    pointer=f"/{keyword}",
-                )
+        for keyword in (*APPLICATORS, "not", "patternProperties", "minProperties", "dependentRequired"):
+            if keyword in schema:
+                message = f"this model writes each argument by itself, and can't follow {keyword!r} at their top"
+                if self._strict or not schema.get("properties"):
+                    raise UnsupportedSchemaError(
+                        f"{message}; give plain properties", keyword=keyword, pointer=f"/{keyword}"
+                    )
+                logger.warning("%s; with strict=True, this is an error", message)
         calls, required = self._calls, schema.get("required", ())
         separator = {"python": ", ", "bare": ","}.get(calls.kind, calls.parameter_separator)
         properties = list(schema.get("properties", {}).items())
@@ -279,10 +333,10 @@ class _CallWriter(_Writer):
     def _argument(self, key: str, schema: Schema, root: Schema) -> str:
         calls = self._calls
         if calls.kind == "python":
-            return f"{self.text(f'{key}=')} ({self._value(schema, root)})"
+            return f"{self.strictly(f'{key}=')} ({self._value(schema, root)})"
         if calls.kind == "bare":
-            return f"{self.text(f'{key}:')} ({self._value(schema, root)})"
-        if "oneOf" in schema:
+            return f"{self.strictly(f'{key}:')} ({self._value(schema, root)})"
+        if isinstance(schema, Mapping) and "oneOf" in schema:
             self._compiled(_part(schema, root), self._strict)  # which refuses forms that several can have
         return f"({' | '.join(self._form(key, form, root) for form in forms(schema, root))})"
 
@@ -290,16 +344,29 @@ class _CallWriter(_Writer):
         """Write an argument of one of the forms that it may have: a text as it stands, other values as JSON."""
         calls = self._calls
         suffix = calls.value_suffix.replace(KEY, key)
-        head = self.text(calls.key_prefix + key + calls.key_suffix)
-        if all(isinstance(one, str) for one in form.get("enum", [None])):
-            return f"{head} ({' | '.join(self.text(one) for one in form['enum'])}) {self.text(suffix)}"
-        if not form or form.get("type") == "string":
+        head, behind = f"{self.text(calls.key_prefix)} {self.strictly(key)}", calls.key_suffix
+        texts = form.get("enum", [None])
+        is_text = all(isinstance(one, str) for one in texts)
+        if is_text or not form or form.get("type") == "string":
             form = self._without_pattern(key, form)
             bounded = bool({"minLength", "maxLength"} & form.keys())
-            return f"{head} {self._bounded_text(form, suffix) if bounded else self.text_until(suffix)}"
+            if self._loose and (is_text or not bounded):
+                begin, end = f"{head} {self.text(behind.rstrip())} {self.edge(behind)}", self.edge(suffix[:1])
+            else:
+                begin, end = f"{head} {self.strictly(behind)}", ""
+            if is_text:
+                choice = " | ".join(map(self.strictly, texts))
+                return f"{begin} ({choice}) {end} {self._closing(suffix) if self._loose else self.text(suffix)}"
+            length = f"{{{form.get('minLength', 0)},{form.get('maxLength', '')}}}" if bounded else "*"
+            return f"{begin} {self.text_until(suffix, length)}"
         if calls.number_key_suffix:
-            head = self.text(calls.key_prefix + key + _said(calls.number_key_suffix, kinds_of(form, root)))
-        return f"{head} ({self._value(form, root)}) {self.text(suffix)}"
+            behind = _said(calls.number_key_suffix, kinds_of(form, root))
+        closing = f"ws {self._closing(suffix)}" if self._loose else self.text(suffix)
+        return f"{head} {self.text(behind)} ({self._value(form, root)}) {closing}"
+
+    def _closing(self, suffix: str) -> str:
+        """Write what ends a value, as the parser looks for it."""
+        return f"{self.strictly(suffix.strip())} ws"
 
     def _value(self, schema: Schema, root: Schema) -> str:
         """Write a literal: JSON's, and what else Python, or the model, has for texts and truth."""
@@ -310,7 +377,7 @@ class _CallWriter(_Writer):
             return value
         texts = schema.get("enum", ())
         if texts and all(isinstance(one, str) and not set(one) & set("'\"\\\n") for one in texts):
-            return " | ".join([value, *(self.text(f"{quote}{one}{quote}") for one in texts)])
+            return " | ".join([value, *(self.strictly(f"{quote}{one}{quote}") for one in texts)])
         if not _is_text(schema):
             return value
         if len(quote) > 1:
@@ -327,13 +394,6 @@ class _CallWriter(_Writer):
             raise UnsupportedSchemaError(f"{message}; leave it out", keyword="pattern", pointer=pointer)
         logger.warning("%s; with strict=True, this is an error", message)
         return {name: value for name, value in schema.items() if name != "pattern"}
-
-    def _bounded_text(self, schema: Schema, suffix: str) -> str:
-        """Write a text as it stands, of a certain length, and what ends it, whose beginning it can't hold."""
-        first = _pattern_of((suffix.strip() or "<")[0])
-        plain, rest = self.until_control_token(suffix)
-        length = f"{{{schema.get('minLength', 0)},{schema.get('maxLength', '')}}}"
-        return f"{self.rule(f'/[^{first}]{length}{_pattern_of(plain)}/')} {self.text(rest)}"
 
     def _json(self, schema: Schema) -> str:
         return self.nested(self._compiled(schema, self._strict))
@@ -368,5 +428,5 @@ def _said(key_suffix: str, kinds: Collection[str]) -> str:
 
 
 def _part(schema: Schema, root: Schema) -> Schema:
-    """Return a part of a schema, with the definitions that it may refer to."""
-    return {**schema, **{key: root[key] for key in ("$defs", "definitions") if key in root}}
+    """Return a part of a schema, with the definitions that it may refer to, in the words of the same draft."""
+    return {**schema, **{key: root[key] for key in ("$schema", "$defs", "definitions") if key in root}}

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..json_types import hints_of, schema_of_type, schemas_of_types
+from .parameters import without_nulls
 
 Tool = dict[str, Any]
 
@@ -49,7 +50,7 @@ def _check_tool(index: int, tool: Any) -> Tool:
         raise ValidationError(f"the parameters of tools[{index}] must be a JSON Schema, got {parameters!r}")
     if function.get("strict") not in (None, True, False):
         raise ValidationError(f"strict of tools[{index}] must be a bool, got {function['strict']!r}")
-    function["parameters"] = dict(parameters or {"type": "object", "properties": {}})
+    function["parameters"] = without_nulls(parameters) or {"type": "object", "properties": {}}
     function.setdefault("description", "")
     try:
         json.dumps(function, allow_nan=False)

@@ -5,20 +5,27 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 _CONSTANTS = {"true": True, "false": False, "null": None, "None": None, "True": True, "False": False}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[\w.-]+")
+_TOOL = re.compile(r"[\w.:/-]+")
+_KEY = re.compile(r"[^\s:=,(){}\[\]'\"]+")
 _SPACE = re.compile(r"\s*")
 _QUOTES = ("'", '"', '<|"|>')  # the last is Gemma's
 _BEHIND_ITEM = r"[,:)\]}]"
-_BEHIND_ARGUMENT = r",\s*[\w.-]+\s*=|\)\s*(?:[,\]]|\Z)"  # some templates do not escape the quotes in an argument
+_BEHIND_ARGUMENT = r",\s*(?:[\w.-]+{})\s*=|\)\s*(?:[,\]]|\Z)"  # some templates do not escape the quotes in an argument
 _ESCAPE = re.compile(r"(?:\\u[0-9a-fA-F]{4})+|\\(?:x[0-9a-fA-F]{2}|[0-7]{1,3}|[\\'\"abfnrtv])")
 
 
-def read_value(text: str) -> Any:
+def read_value(text: str, keys: Collection[str] = ()) -> Any:
     """Read a text that is one literal.
+
+    Args:
+        text: the literal.
+        keys: names without quotes that it may have, which need not be words.
 
     Raises:
         ValueError: if it is none.
@@ -26,7 +33,7 @@ def read_value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        reader = LiteralReader(text)
+        reader = LiteralReader(text, keys)
         value = reader.value()
         if reader.peek():
             raise ValueError(f"there is more behind the literal at {reader.position} of {text!r}") from None
@@ -36,9 +43,10 @@ def read_value(text: str) -> Any:
 class LiteralReader:
     """Reads literals, and calls with literal arguments, from left to right; what is none raises ValueError."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, keys: Collection[str] = ()) -> None:
         self.text = text
         self.position = 0
+        self._keys = sorted(keys, key=len, reverse=True)
 
     def peek(self) -> str:
         """Skip space, and return the next character, "" at the end."""
@@ -62,17 +70,18 @@ class LiteralReader:
     def calls(self) -> list[tuple[str, dict[str, Any]]]:
         """Read calls as Python has them, with commas between them and without, to the end."""
         found = []
+        known = "".join(f"|{re.escape(key)}" for key in self._keys)
         while self.peek():
-            name = self.word()
+            name = self.word(_TOOL)
             self.expect("(")
-            found.append((name, self._pairs("=", ")", _BEHIND_ARGUMENT)))
+            found.append((name, self._pairs("=", ")", _BEHIND_ARGUMENT.format(known))))
             self.take(",")
         return found
 
-    def word(self) -> str:
+    def word(self, pattern: re.Pattern[str] = _WORD) -> str:
         """Read a name."""
         self.peek()
-        found = _WORD.match(self.text, self.position)
+        found = pattern.match(self.text, self.position)
         if found is None:
             raise ValueError(f"a name is missing at {self.position} of {self.text!r}")
         self.position = found.end()
@@ -109,12 +118,23 @@ class LiteralReader:
         pairs = {}
         while not self.take(closing):
             quote = next((quote for quote in _QUOTES if self.take(quote)), None)
-            key = self.word() if quote is None else self._string(quote, _BEHIND_ITEM)
+            key = self._key(between) if quote is None else self._string(quote, _BEHIND_ITEM)
             self.expect(between)
             pairs[key] = self.value(behind)
             if self.peek() != closing:
                 self.expect(",")
         return pairs
+
+    def _key(self, between: str) -> str:
+        """Read a name without quotes, of those that are known or up to what stands behind it."""
+        self.peek()
+        for key in self._keys:
+            if self.text.startswith(key, self.position):
+                behind = self.position + len(key)
+                if self.text[behind:].lstrip().startswith(between):
+                    self.position = behind
+                    return key
+        return self.word(_KEY)
 
     def _string(self, quote: str, behind: str) -> str:
         """Read up to the quote behind which the text can go on."""

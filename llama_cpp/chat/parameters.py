@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..errors import ValidationError
+
 Schema = Mapping[str, Any]
 
 _MAX_DEPTH = 8  # of references and alternatives in each other
@@ -100,8 +102,91 @@ def _merged(schemas: Sequence[Any]) -> dict[str, Any]:
     for schema in schemas:
         if not isinstance(schema, Mapping):
             return {}
-        said = {key: value for key, value in schema.items() if key not in _NOTES}
-        if any(merged[key] != said[key] for key in merged.keys() & said.keys()):
-            return {}
-        merged |= said
+        for key, value in schema.items():
+            if key in _NOTES:
+                continue
+            known = merged.get(key, value)
+            if key in ("properties", "$defs", "definitions") and isinstance(known, Mapping):
+                value = {**known, **value} if isinstance(value, Mapping) else value
+                if any(known[name] != value[name] for name in known):
+                    return {}
+            elif key == "required" and isinstance(known, Sequence) and isinstance(value, Sequence):
+                value = list(dict.fromkeys([*known, *value]))
+            elif known != value:
+                return {}
+            merged[key] = value
+    if merged.get("additionalProperties") is False and sum("properties" in schema for schema in schemas) > 1:
+        return {}  # it is of one of them
     return merged
+
+
+# -- the arguments of a tool -------------------------------------------------------------------------------------------
+
+
+def without_nulls(schema: Any) -> Any:
+    """Return a schema without the keywords that are null, as some programs write what they do not set."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _without_nulls_in(key, value)
+            for key, value in schema.items()
+            if value is not None or key in ("const", "default", "example")
+        }
+    return [without_nulls(one) for one in schema] if isinstance(schema, (list, tuple)) else schema
+
+
+def _without_nulls_in(key: str, value: Any) -> Any:
+    if key in ("const", "default", "enum", "example", "examples", "required", "type"):
+        return value
+    if key in _NAMED and isinstance(value, Mapping):
+        return {name: {} if one is None else without_nulls(one) for name, one in value.items()}
+    return without_nulls(value)
+
+
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+APPLICATORS = ("$ref", "$dynamicRef", "$recursiveRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas")
+
+
+def objects_of(parameters: Schema) -> list[dict[str, Any]]:
+    """Return what the schema of a tool's arguments allows as plain objects, of which a call must fit one.
+
+    Properties that are required have a schema, and others than those that are named are left out. Alternatives that
+    can't be taken apart stay in the schema, which is then open.
+
+    Raises:
+        ValidationError: for properties or required that are none.
+    """
+    found = []
+    for form in forms(parameters, parameters):
+        properties, required = form.get("properties", {}), form.get("required", [])
+        if not isinstance(properties, Mapping) or not isinstance(required, Sequence) or isinstance(required, str):
+            raise ValidationError(f"this is no valid JSON Schema: properties {properties!r}, required {required!r}")
+        named = {**{key: {} for key in required if isinstance(key, str)}, **properties}
+        is_open = any(key in form for key in APPLICATORS)
+        schema = {**({} if is_open else {"additionalProperties": False}), **form, "type": form.get("type", "object")}
+        if required and not is_open:
+            schema["properties"] = {**properties, **{key: named[key] for key in named if key not in properties}}
+        found.append(schema)
+    return found
+
+
+def kinds_of_arguments(parameters: Any) -> Mapping[str, frozenset[str]]:
+    """Return the JSON types that each argument of a tool may be of, none for those that the schema does not say."""
+    if not isinstance(parameters, Mapping):
+        return {}
+    kinds: dict[str, frozenset[str]] = {}
+    for form in forms(parameters, parameters):
+        properties = form.get("properties")
+        for key, schema in properties.items() if isinstance(properties, Mapping) else ():
+            of_form = kinds_of(schema, parameters)
+            both = kinds.get(key, of_form)
+            kinds[key] = both | of_form if both and of_form else frozenset()
+    return kinds
+
+
+def keys_of(schema: Any) -> frozenset[str]:
+    """Return all names of properties in a schema, those of inner objects too."""
+    if isinstance(schema, Mapping):
+        properties = schema.get("properties")
+        own = frozenset(properties) if isinstance(properties, Mapping) else frozenset()
+        return own.union(*map(keys_of, schema.values()))
+    return frozenset().union(*map(keys_of, schema)) if isinstance(schema, (list, tuple)) else frozenset()

@@ -7,13 +7,16 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+from .heads import BEFORE_JSON, forms_of, heads, loose, marks_of, openings, plain
 from .literals import LiteralReader, read_value
-from .parameters import is_of, kinds_of
+from .parameters import is_of, keys_of, kinds_of_arguments
 from .probe import CALL_ID, INDEX, KEY
-from .syntax import GENERIC_CALLS, HARMONY_CALLS, CallSyntax, Syntax
+from .scanning import JsonScanner, Marks
+from .syntax import GENERIC_CALLS, HARMONY_CALLS, MESSAGE_ENDS, CallSyntax, Syntax
 
 Delta = dict[str, Any]
 Tools = Sequence[Mapping[str, Any]]
@@ -31,7 +34,13 @@ _LONGEST_SPACE = 64  # that is held back, since the end of the turn, or a call, 
 
 
 def parse(
-    syntax: Syntax, text: str, *, tools: Tools | None = None, partial: bool = False, cut: bool = False
+    syntax: Syntax,
+    text: str,
+    *,
+    tools: Tools | None = None,
+    partial: bool = False,
+    cut: bool = False,
+    in_form: bool = False,
 ) -> dict[str, Any]:
     """Read a message.
 
@@ -42,11 +51,12 @@ def parse(
             none, [], nothing is a call; None is not known.
         partial: the text may go on: what could still become something else is left out.
         cut: it would have gone on, so that the beginning of a call is not content.
+        in_form: as for StreamParser.
 
     Returns:
         OpenAI's message: role, content (None beside calls alone), reasoning_content and tool_calls where there are any.
     """
-    parser = StreamParser(syntax, tools)
+    parser = StreamParser(syntax, tools, in_form=in_form)
     deltas = parser.feed(text)
     if not partial:
         deltas += parser.finish(cut)
@@ -90,14 +100,17 @@ class StreamParser:
     Args:
         syntax: of the model that writes it.
         tools: that it was offered, as for `parse`.
+        in_form: the answer has a form of its own, so that nothing in it is a call unless it begins with one.
     """
 
-    def __init__(self, syntax: Syntax, tools: Tools | None = None) -> None:
+    def __init__(self, syntax: Syntax, tools: Tools | None = None, *, in_form: bool = False) -> None:
         self._syntax = syntax
-        self._calls: CallSyntax | None = syntax.calls or (GENERIC_CALLS if tools else None)
-        if tools is not None and not tools:
-            self._calls = None
+        calls = syntax.calls or (GENERIC_CALLS if tools else None)
+        self._calls = None if calls is None or (tools is not None and not tools) else calls
+        self._forms = forms_of(self._calls) if self._calls else ()
+        self._openings = marks_of(self._calls) if self._calls else ()
         self._tools = None if tools is None else {_function(tool)["name"]: _function(tool) for tool in tools}
+        self._in_form = in_form
         self._text = ""  # that is not read yet
         self._final = self._cut = False
         self._deltas: list[Delta] = []
@@ -120,31 +133,36 @@ class StreamParser:
 
     def _turn(self) -> Reading[None]:
         """Read reasoning, content and calls, up to the end of the turn."""
-        calls, syntax = self._calls, self._syntax
+        syntax = self._syntax
         if syntax.continues and not syntax.thinks_already:
             said = True
         else:
             reasoned = yield from self._reasoning()
             said = yield from self._begin_content(reasoned)
-        trigger = calls.trigger if calls else ""
-        marks = _Marks([trigger, syntax.content_end, *syntax.end])
         while True:
-            mark = yield from self._until(marks, "content", lstrip=not said, keep=trigger)
-            if mark == trigger:
+            anywhere = self._openings if not (self._in_form and said) else ()
+            marks = Marks([*anywhere, syntax.content_end, *syntax.end], anywhere)
+            mark, spelled = yield from self._until(marks, "content", lstrip=not said, keep=anywhere)
+            if mark is None:
+                break
+            if mark in anywhere:
                 certain = self._final
                 said = not (yield from self._section())
                 if said and self._cut and not certain:
                     self._text = ""
                 elif said:  # it speaks of calls
-                    end = self._text.index(mark) + len(mark)
-                    self._say("content", self._text[:end])
-                    self._text = self._text[end:]
-            elif mark is None or mark in syntax.end:
-                if mark != syntax.content_end or not (yield from self._section()):
+                    self._say_first("content")
+            elif mark == syntax.content_end:
+                if (yield from self._section()):
+                    said = False
+                elif mark in syntax.end or (yield from _Trial(self).is_before(*syntax.end)):
                     break
-                said = False
-            else:
-                said = yield from self._begin_content(True)
+                else:
+                    yield from self._skip_space()
+                    self._say("content", spelled if self._text else "")
+                    said = True
+            elif mark in syntax.end:
+                break
         while not self._final:
             self._text = ""
             yield
@@ -157,10 +175,43 @@ class StreamParser:
         opened = bool(start) and not self._syntax.continues and (yield from self._take(start))
         if not opened and not self._syntax.thinks_already:
             return (yield from self._take(stop))  # the prompt has opened and closed it, and the model closes it again
-        trigger = self._calls.trigger if self._calls else ""
-        # A call ends reasoning that was not closed.
-        marks = _Marks([stop, trigger])
-        yield from self._until(marks, "reasoning_content", lstrip=not self._syntax.continues, keep=trigger)
+        marks = Marks([stop, *self._openings], self._openings)
+        lstrip = not self._syntax.continues
+        while True:
+            mark, _ = yield from self._until(marks, "reasoning_content", lstrip=lstrip, keep=self._openings)
+            if mark not in self._openings or (yield from self._calls_end_reasoning(stop)):
+                return True
+            self._say_first("reasoning_content")
+            lstrip = False
+
+    def _calls_end_reasoning(self, stop: str) -> Reading[bool]:
+        """Read calls with which reasoning ends that was not closed before them, and tell whether there are any.
+
+        What is thought of calls is none: it goes on, or an answer follows.
+        """
+        certain = re.compile("|".join(filter(None, heads(self._syntax, list(self._tools or ())))) or r"(?!)")
+        while len(self._text) < _LONGEST_HEAD and stop not in self._text and not self._final:
+            if certain.match(self._text):
+                break
+            yield
+        if self._tools is not None and not certain.match(self._text):
+            return False
+        while True:
+            thought, closed, behind = self._text.partition(stop)
+            if self._final or (closed and behind.strip()):
+                break
+            yield
+        if behind.strip() or self._cut:
+            return False
+        tools = None if self._tools is None else list(self._tools.values())
+        inner = StreamParser(replace(self._syntax, thinks_already=False, continues=True), tools)
+        message = message_of(inner.feed(thought) + inner.finish())
+        if not message.get("tool_calls") or message["content"]:
+            return False
+        for call in message["tool_calls"]:
+            self._open(_Trial(self), call["function"]["name"], call["id"])
+            self._add(call["function"]["arguments"])
+        self._text = ""
         return True
 
     def _begin_content(self, trimmed: bool) -> Reading[bool]:
@@ -168,40 +219,65 @@ class StreamParser:
         start = self._syntax.content_start
         if trimmed or start:
             yield from self._skip_space()
-        if self._calls and not self._calls.trigger and (yield from self._section()):
+        if self._calls and (yield from self._first_section(self._calls)):
             return False
         found = bool(start) and (yield from self._take(start))
         return not trimmed or (found and not start.isspace())
 
     # -- pieces of text ------------------------------------------------------------------------------------------------
 
-    def _until(self, marks: _Marks, kind: str, *, lstrip: bool, keep: str = "") -> Reading[str | None]:
-        """Give text up to the first mark, and return that; None if the text ends before.
+    def _until(
+        self, marks: Marks, kind: str, *, lstrip: bool, keep: Sequence[str] = ()
+    ) -> Reading[tuple[str | None, str]]:
+        """Give text up to the first mark, and return that and how it is spelled; None if the text ends before.
 
         Space before a mark is not given: it is the template's, or the model's imitation of it. The mark is taken from
         the text, or kept there, with the space.
         """
+        ends = self._syntax.end if kind == "content" else ()
         while True:
             if lstrip:
                 self._text = self._text.lstrip()
-            end, mark = marks.find(self._text, self._final)
+            end, mark, spelled = marks.find(self._text, self._final)
             text = self._text[:end]
             if mark is None and self._final:
-                self._say(kind, text.removesuffix(self._syntax.content_tail) if kind == "content" else text.rstrip())
+                self._say(kind, self._without_tail(text) if kind == "content" else text.rstrip())
                 self._text = ""
-                return None
+                return None, ""
             body = text.rstrip()
-            if mark in self._syntax.end and kind == "content":
-                body = text.removesuffix(self._syntax.content_tail)
+            if mark in ends:
+                body = self._before_end(text, mark)
             elif mark is None and end - len(body) > _LONGEST_SPACE:
                 body = text
             self._say(kind, body)
             lstrip = lstrip and not body
             if mark is not None:
-                self._text = self._text[len(body) if mark == keep else end + len(mark) :]
-                return mark
+                self._text = self._text[len(body) if mark in keep else end + len(spelled) :]
+                return mark, spelled
             self._text = self._text[len(body) :]
             yield
+
+    def _before_end(self, text: str, end: str | None) -> str:
+        """Return content without the space that the template writes before the end of a turn."""
+        tail = self._syntax.content_tail
+        lead = "\n" if end and end.startswith("\n") else ""  # which is the end's as much as the tail's
+        whole = text + lead
+        return whole.removesuffix(tail) if tail and whole.endswith(tail) else text
+
+    def _without_tail(self, text: str) -> str:
+        """Return content that nothing follows without the space of the template, and what of an end is there."""
+        for end in self._syntax.end:
+            if end.endswith("\n") and text.endswith(end.rstrip()):
+                return self._before_end(text.removesuffix(end.rstrip()), end)
+            if end.startswith("\n"):  # a stop text has cut it off there
+                return self._before_end(text, end)
+        return text.removesuffix(self._syntax.content_tail)
+
+    def _say_first(self, kind: str) -> None:
+        """Give one character, since what begins with it is no mark after all."""
+        end = len(self._text) - len(self._text.lstrip()) + 1
+        self._say(kind, self._text[:end])
+        self._text = self._text[end:]
 
     def _say(self, kind: str, text: str) -> None:
         if text:
@@ -229,28 +305,64 @@ class StreamParser:
 
     def _section(self) -> Reading[bool]:
         """Read calls, and tell whether there was one."""
-        calls = self._calls
-        if calls is None or not (yield from self._one_of_calls(calls, calls.section_start)):
+        for form in self._forms:
+            for index, opening in enumerate(openings(form)):
+                if (yield from self._one_of_calls(form, opening, slip=index > 0 or form != self._calls)):
+                    yield from self._more_calls(form)
+                    return True
+        return False
+
+    def _first_section(self, calls: CallSyntax) -> Reading[bool]:
+        """Read calls with which the answer begins: without a mark where the form has none, or a model forgot it."""
+        if not calls.trigger and (yield from self._section()):
+            return True
+        if calls.kind != "json" or not self._tools or self._in_form:
             return False
-        while True:
-            yield from self._take(calls.suffix)
-            if calls.section_end.strip() and (yield from self._take(calls.section_end)):
+        for opening in ("", *BEFORE_JSON):
+            if (yield from self._one_of_calls(calls, opening, slip=True)):
+                if "`" in opening:
+                    yield from self._take("```")
+                yield from self._more_calls(calls)
                 return True
-            if calls.separator.strip():
-                yield from self._take(calls.separator)
+        return False
+
+    def _more_calls(self, calls: CallSyntax) -> Reading[None]:
+        """Read what stands behind a call: its end, others, and the end of all."""
+        while True:
+            yield from self._close(calls.suffix)
+            if calls.section_end.strip() and (yield from self._close(calls.section_end)):
+                return
+            separator = calls.separator.strip() or (";" if calls.kind == "json" else "")
+            if separator:
+                yield from self._take(separator)
             certain = self._final
-            if (yield from self._one_of_calls(calls)) or (yield from self._one_of_calls(calls, calls.section_start)):
+            if (yield from self._one_of_calls(calls, calls.prefix)):
                 continue
-            rest = "".join(self._text.split())
+            if calls.section_start and (yield from self._one_of_calls(calls, calls.section_start + calls.prefix)):
+                continue
+            rest = plain(self._text)
             parts = (calls.suffix, calls.section_end, calls.section_start + calls.prefix, calls.prefix)
-            begun = any("".join(part.split()).startswith(rest) for part in parts)
+            begun = any(plain(part).startswith(rest) for part in parts)
             if self._final and (begun or (self._cut and not certain)):
                 self._text = ""  # it was cut off
-            return True
+            return
 
-    def _one_of_calls(self, calls: CallSyntax, before: str = "") -> Reading[bool]:
-        """Read a call, and tell whether it was one; what is none stays where it is."""
-        trial = _Trial(self)
+    def _close(self, text: str) -> Reading[bool]:
+        """Skip what ends a call, as far as it is there, and tell whether any of it is."""
+        taken = False
+        for part in _parts(text):
+            taken = (yield from self._take(part)) or taken
+        return taken
+
+    def _one_of_calls(self, calls: CallSyntax, opening: str, *, slip: bool = False) -> Reading[bool]:
+        """Read a call, and tell whether it was one; what is none stays where it is.
+
+        Args:
+            calls: the form to read.
+            opening: what stands before the name, or the object.
+            slip: it is not what the template has, so that the tool must be one of those that are offered.
+        """
+        trial = _Trial(self, slip or not calls.trigger)
         read = {
             "json": self._json_call,
             "named_json": self._named_call,
@@ -258,7 +370,7 @@ class StreamParser:
             "python": self._python_calls,
             "bare": self._bare_call,
         }[calls.kind]
-        found, call_id = yield from trial.take(before + calls.prefix)
+        found, call_id = yield from trial.take(opening)
         return found and (yield from read(trial, calls, call_id))
 
     def _open(self, trial: _Trial, name: str, call_id: str) -> None:
@@ -281,6 +393,10 @@ class StreamParser:
     def _knows(self, name: str) -> bool:
         return self._tools is None or name in self._tools
 
+    def _parameters(self, name: str) -> Any:
+        """Return the schema of a tool's arguments."""
+        return (self._tools or {}).get(name, {}).get("parameters")
+
     def _json_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         head = yield from trial.head(calls)
         pairs = dict(_PAIR.findall(head[0])) if head else {}
@@ -288,13 +404,13 @@ class StreamParser:
         if head is None or written is None:
             return (yield from self._whole_json_call(trial, calls, call_id))
         name = _unquoted(written)
-        if not name or (not calls.trigger and not self._knows(name)):
+        if not name or (trial.needs_known and not self._knows(name)):
             return False
         trial.at = head.end()
         self._open(trial, name, _unquoted(pairs.get(calls.id_key, "")) or call_id)
         yield from self._json_arguments()
         # The rest of the object, or of both where one is in the other.
-        scanner = _JsonScanner(depth=_STRING.sub("", head[0]).count("{"))
+        scanner = JsonScanner(depth=_STRING.sub("", head[0]).count("{"))
         while (end := scanner.end(self._text)) is None and not self._final:
             self._text = ""
             yield
@@ -303,9 +419,9 @@ class StreamParser:
 
     def _whole_json_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         """Read a call whose keys are in an order of their own."""
-        if self._text[trial.at : trial.at + 1] != "{" or not calls.trigger:
+        if self._text[trial.at : trial.at + 1] != "{" or trial.needs_known:
             return False
-        scanner, scanned = _JsonScanner(), trial.at
+        scanner, scanned = JsonScanner(), trial.at
         while (length := scanner.end(self._text[scanned:])) is None:
             scanned = len(self._text)
             if self._final:
@@ -317,7 +433,7 @@ class StreamParser:
         except (ValueError, RecursionError):
             return False
         flat = value.get("function") if isinstance(value.get("function"), dict) else value
-        if not isinstance(flat.get(calls.name_key), str):
+        if not isinstance(flat.get(calls.name_key), str) or not self._knows(flat[calls.name_key]):
             return False
         arguments = flat.get(calls.arguments_key) or {}
         trial.at = end
@@ -327,13 +443,13 @@ class StreamParser:
 
     def _named_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         name = yield from trial.name()
-        if not name or (not calls.trigger and not self._knows(name)):
+        if calls.name_is_id:
+            call_id, name = name, re.sub(r":\d+\Z", "", name.removeprefix("functions."))
+        if not name or (trial.needs_known and not self._knows(name)):
             return False
         found, behind_name = yield from trial.take(calls.after_name)
         if not found or (yield from trial.peek()) not in ("{", '"'):
             return False
-        if calls.name_is_id:
-            call_id, name = name, re.sub(r":\d+\Z", "", name.removeprefix("functions."))
         self._open(trial, name, call_id or behind_name)
         yield from self._json_arguments()
         return True
@@ -341,7 +457,7 @@ class StreamParser:
     def _json_arguments(self) -> Reading[None]:
         """Give a JSON object as it comes; one that is written as a text is read first."""
         yield from self._skip_space()
-        scanner = _JsonScanner()
+        scanner = JsonScanner()
         quoted = self._text.startswith('"')
         pieces = []
         while True:
@@ -361,21 +477,22 @@ class StreamParser:
     def _call_of_parameters(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         name = yield from trial.name()
         found, behind_name = yield from trial.take(calls.after_name)
-        if not name or not found:
+        if not name or not found or (trial.needs_known and not self._knows(name)):
+            return False
+        closing = _parts(calls.suffix.strip() or calls.section_end)[0]
+        if not calls.after_name.strip() and not (yield from trial.is_before(calls.key_prefix, closing)):
             return False
         self._open(trial, name, call_id or behind_name)
-        schema = (self._tools or {}).get(name, {}).get("parameters") or {}
-        keys = _KeySyntax(calls)
+        schema = self._parameters(name)
+        kinds_of, keys = kinds_of_arguments(schema), _KeySyntax(calls, keys_of(schema))
         before = "{"
-        closing = calls.suffix.strip() or calls.section_end
         while not (yield from _Trial(self).take(closing))[0]:
             key, kind = yield from self._key(keys)
             if key is None:
                 break
             self._add(f"{before}{json.dumps(key, ensure_ascii=False)}: ")
-            if kind is None:
-                kind = kinds_of(schema.get("properties", {}).get(key), schema)
-            if not (yield from self._parameter(keys, key, kind)):
+            kind = kinds_of.get(key, frozenset()) if kind is None else kind
+            if not (yield from self._parameter(calls.value_suffix.replace(KEY, key), keys.breaks_line, kind)):
                 return True
             before = ", "
         self._add("{}" if before == "{" else "}")
@@ -388,7 +505,7 @@ class StreamParser:
             trial.at = 0
             if not (yield from trial.take(keys.before))[0]:
                 return None, None
-        while (found := keys.behind.search(self._text, trial.at)) is None:
+        while (found := keys.find(self._text, trial.at, self._final)) is None:
             if self._final or len(self._text) > _LONGEST_HEAD:
                 return None, None
             yield
@@ -398,42 +515,54 @@ class StreamParser:
         self._text = self._text[found.end() :]
         return key, keys.kinds(found)
 
-    def _parameter(self, keys: _KeySyntax, key: str, kinds: frozenset[str]) -> Reading[bool]:
+    def _parameter(self, suffix: str, breaks_line: bool, kinds: frozenset[str]) -> Reading[bool]:
         """Read a value that stands by itself, and tell whether it came to its end."""
-        suffix = self._calls.value_suffix.replace(KEY, key) if self._calls else ""
         while not self._text and not self._final:
             yield
-        if keys.breaks_line:
+        if breaks_line:
             self._text = self._text.removeprefix("\n")
-        cdata = yield from self._take("<![CDATA[")
-        marks = _Marks([f"]]>{suffix.strip()}"] if cdata else [suffix.rstrip(), suffix.strip()])
-        is_text = kinds == {"string"} or cdata
+        opened = "<![CDATA["
+        cdata = yield from self._take(opened)
+        ends = [suffix.rstrip(), suffix.strip()]
+        marks = Marks([f"]]>{suffix.strip()}", *ends] if cdata else ends)
+        is_text = kinds == {"string"} and not cdata
         if is_text:
             self._add('"')
         pieces: list[str] = []
         while True:
-            end, mark = marks.find(self._text, self._final)
+            end, mark, _ = marks.find(self._text, self._final)
             if is_text:
                 self._add(json.dumps(self._text[:end], ensure_ascii=False)[1:-1])
             else:
                 pieces.append(self._text[:end])
             self._text = self._text[end + len(mark or "") :]
             if mark is not None:
-                self._add('"' if is_text else _json_of(_value("".join(pieces), kinds)))
-                return True
+                break
             if self._final:
                 return False
             yield
+        text = "".join(pieces)
+        if is_text:
+            self._add('"')
+        elif cdata and mark.startswith("]]>"):
+            self._add(_json_of(text))
+        else:
+            text = opened + text if cdata else text
+            self._add(_json_of(text if kinds == {"string"} else _value(text, kinds)))
+        return True
 
     def _python_calls(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         """Read all calls of a section at once."""
-        closing = calls.section_end.strip()
-        text = yield from trial.until([closing] if re.search(r"\w", closing) else list(self._syntax.end))
-        try:
-            found = LiteralReader(text.strip().removesuffix("]")).calls()
-        except (ValueError, RecursionError):
+        begin = trial.at
+        name = yield from trial.name()
+        if not name or (trial.needs_known and not self._knows(name)) or (yield from trial.peek()) != "(":
             return False
-        if not found or (not calls.trigger and not all(self._knows(name) for name, _ in found)):
+        trial.at = begin
+        closing = calls.section_end.rpartition("]")[2].strip()
+        ends = [closing] if closing else list(self._syntax.end)
+        keys = frozenset[str]().union(*(keys_of(tool.get("parameters")) for tool in (self._tools or {}).values()))
+        found = yield from trial.read(ends, lambda text: LiteralReader(text.strip().removesuffix("]"), keys).calls())
+        if not found or (trial.needs_known and not all(self._knows(name) for name, _ in found)):
             return False
         for name, arguments in found:
             self._open(trial, name, "")
@@ -442,10 +571,11 @@ class StreamParser:
 
     def _bare_call(self, trial: _Trial, calls: CallSyntax, call_id: str) -> Reading[bool]:
         name = yield from trial.name()
-        text = yield from trial.until([calls.suffix.strip()])
-        try:
-            arguments = read_value(text)
-        except (ValueError, RecursionError):
+        if not name or (trial.needs_known and not self._knows(name)) or (yield from trial.peek()) != "{":
+            return False
+        keys = keys_of(self._parameters(name))
+        arguments = yield from trial.read([calls.suffix.strip()], lambda text: read_value(text, keys))
+        if arguments is None:
             return False
         self._open(trial, name, call_id)
         self._add(_json_of(arguments))
@@ -454,15 +584,18 @@ class StreamParser:
     # -- gpt-oss and its like ------------------------------------------------------------------------------------------
 
     def _harmony(self) -> Reading[None]:
-        """Read messages: a header up to <|message|>, and a body up to the next marker."""
-        marks = _Marks(["<|start|>", "<|channel|>", *self._syntax.end])
+        """Read messages: a header up to <|message|>, and a body up to the next one's header.
+
+        Text without a header is content. A marker ends a body only where the next header, or nothing, follows it.
+        """
+        turn_ends = self._syntax.turn_ends
+        marks = Marks([*(end + "<|start|>" for end in MESSAGE_ENDS), "<|start|>assistant", *_CHANNELS, *turn_ends])
         if self._syntax.continues:
-            yield from self._until(marks, "content", lstrip=False)
-        while True:
-            header = yield from _Trial(self).until(["<|message|>"], consume=True)
-            if not self._text and self._final:
-                return
-            recipient = re.search(r"to=(?:functions\.)?([\w.-]+)", header)
+            yield from self._body(marks, turn_ends, "content", lstrip=False)
+        while not (self._final and not self._text.strip()):
+            before = self._text
+            header = yield from self._header()
+            recipient = re.search(r"to=(?:functions\.)?([\w.:/-]+)", header)
             name = recipient[1] if recipient else ""
             if name and name not in ("self", "user", "all") and self._calls is not None:
                 if self._syntax.calls is HARMONY_CALLS:
@@ -470,21 +603,88 @@ class StreamParser:
                     yield from self._json_arguments()
                 else:
                     yield from self._section()
-                yield from _Trial(self).until(marks.texts, consume=True)
+                yield from _Trial(self).until(marks.texts, consume=turn_ends)
             else:
                 reasoning = name == "self" or "<|channel|>analysis" in header
-                yield from self._until(marks, "reasoning_content" if reasoning else "content", lstrip=reasoning)
+                kind = "reasoning_content" if reasoning else "content"
+                yield from self._body(marks, turn_ends, kind, lstrip=reasoning)
+            if self._text and self._text == before:
+                self._say_first("content")  # what looks like a header, and is none
+            elif not self._text and not self._final:
+                yield
+
+    def _header(self) -> Reading[str]:
+        """Take a message's header from the text, "" if there is none."""
+        while True:
+            text = self._text.lstrip()
+            if _HEADER.match(text):
+                end, mark, _ = Marks(["<|message|>"]).find(text, self._final)
+                if mark is not None and end < _LONGEST_HEAD:
+                    self._text = text[end + len(mark) :]
+                    return text[:end]
+                if self._final:
+                    self._text = "" if self._cut or "to=" in text else _HEADER_WORDS.sub("", text, count=1)
+                    return ""
+                if len(text) > _LONGEST_HEAD:
+                    return ""
+            elif self._final or not any(begun.startswith(text) for begun in _HEADERS):
+                return ""
+            yield
+
+    def _body(self, marks: Marks, turn_ends: Sequence[str], kind: str, *, lstrip: bool) -> Reading[None]:
+        """Give a message's text, up to where the next one's header begins."""
+        starts = [mark for mark in marks.texts if mark not in turn_ends]
+        while True:
+            if lstrip:
+                self._text = self._text.lstrip()
+            end, mark, _ = marks.find(self._text, self._final)
+            text = self._text[:end]
+            if mark is None and self._final:
+                for last in MESSAGE_ENDS:
+                    text = text.rstrip().removesuffix(last) if text.rstrip().endswith(last) else text
+            body = text.rstrip() if mark in starts or kind != "content" else text
+            if mark is None and not self._final and end - len(body) > _LONGEST_SPACE:
+                body = text
+            self._say(kind, body)
+            lstrip = lstrip and not body
+            if mark is not None or self._final:
+                self._text = "" if mark is None else self._text[end + (len(mark) if mark in turn_ends else 0) :]
+                if mark in turn_ends:
+                    while not self._final:
+                        self._text = ""
+                        yield
+                    self._text = ""
+                return
+            self._text = self._text[len(body) :]
+            yield
+
+
+_CHANNELS = ("<|channel|>analysis", "<|channel|>commentary", "<|channel|>final")
+_HEADERS = (
+    *(f"{end}<|start|>" for end in MESSAGE_ENDS),
+    *("<|start|>", "<|channel|>", "<|message|>", "to=", "analysis<|", "commentary<|", "final<|"),
+    *(f"{kind} to=" for kind in ("analysis", "commentary")),
+)
+_HEADER = re.compile("|".join(map(re.escape, _HEADERS)))
+_HEADER_WORDS = re.compile(
+    r"(?:<\|(?:end|eom)\|>)?(?:<\|start\|>(?:assistant)?)?(?:<\|channel\|>(?:analysis|commentary|final)?)?\s*"
+)
 
 
 class _Trial:
     """Reads what may be a call, and takes nothing from the text before that is certain.
 
+    Args:
+        parser: whose text it reads.
+        needs_known: it is a call only if its tool was offered.
+
     Attributes:
         at: how far it has read.
     """
 
-    def __init__(self, parser: StreamParser) -> None:
+    def __init__(self, parser: StreamParser, needs_known: bool = False) -> None:
         self._parser = parser
+        self.needs_known = needs_known
         self.at = 0
 
     def take(self, mark: str) -> Reading[tuple[bool, str]]:
@@ -499,6 +699,16 @@ class _Trial:
                 return False, ""
             self.at = end
         return True, found_id
+
+    def is_before(self, *marks: str) -> Reading[bool]:
+        """Tell whether one of some texts comes next, without going there."""
+        at = self.at
+        for mark in marks:
+            found, _ = yield from self.take(mark)
+            self.at = at
+            if found:
+                return True
+        return False
 
     def peek(self) -> Reading[str]:
         """Skip space, and return the next character, "" at the end."""
@@ -535,106 +745,84 @@ class _Trial:
             known = (calls.name_key, calls.id_key, calls.arguments_key, "type", "function")
             if key and calls.name_key and key[1] not in known:
                 return None
-            ended = "}" in text and _JsonScanner().end(text) is not None
+            name = re.search(rf'"{re.escape(calls.name_key)}"\s*:\s*"([^"\\]*)"', text) if self.needs_known else None
+            if name and calls.name_key and not parser._knows(name[1]):
+                return None
+            ended = "}" in text and JsonScanner().end(text) is not None
             if found or parser._final or ended or len(text) > _LONGEST_HEAD:
                 return found if found and found.end() - self.at <= _LONGEST_HEAD else None
             yield
 
-    def until(self, texts: Sequence[str], consume: bool = False) -> Reading[str]:
-        """Collect text up to the first of some, or the end."""
-        parser, marks = self._parser, _Marks(texts)
+    def until(self, texts: Sequence[str], consume: Sequence[str] = ()) -> Reading[str]:
+        """Collect text up to the first of some, or the end, and take it away, with those to be consumed."""
+        parser, marks = self._parser, Marks(texts)
         begin = scanned = self.at
         while True:
-            end, mark = marks.find(parser._text[scanned:], parser._final)
+            end, mark, _ = marks.find(parser._text[scanned:], parser._final)
             self.at = scanned + end
             if mark is not None or parser._final:
                 break
             scanned = self.at
             yield
         text = parser._text[begin : self.at]
-        if consume:
-            parser._text = parser._text[self.at + len(mark or "") :]
+        parser._text = parser._text[self.at + (len(mark) if mark in consume else 0) :]
         return text
 
+    def read(self, ends: Sequence[str], reader: Callable[[str], _T]) -> Reading[_T | None]:
+        """Read what stands before one of some texts, or the end; None if it can't be read.
 
-class _Marks:
-    """Finds the first of some texts, in text that comes in pieces.
-
-    Args:
-        texts: to look for; "" is none.
-    """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = sorted({text for text in texts if text}, key=len, reverse=True)
-        self._whole = re.compile("|".join(map(re.escape, self.texts)) or r"(?!)")
-        begun = ("".join(f"(?:{re.escape(c)}" for c in text[:-1]) + ")?" * len(text[:-1]) for text in self.texts)
-        self._begun = re.compile(f"(?:{'|'.join(begun)})\\Z")
-        self._longest = max(map(len, self.texts), default=0)
-
-    def find(self, text: str, final: bool) -> tuple[int, str | None]:
-        """Return where the first mark is, and which; without one, how far the text is certain to have none."""
-        found = self._whole.search(text)
-        if found is None:
-            if final:
-                return len(text), None
-            begun = self._begun.search(text, max(0, len(text) - self._longest))
-            return (begun.start() if begun else len(text)), None
-        rest = text[found.start() :]
-        if not final and any(len(mark) > len(rest) and mark.startswith(rest) for mark in self.texts):
-            return found.start(), None  # this can become a longer one
-        return found.start(), found[0]
-
-
-class _JsonScanner:
-    """Finds where a JSON value ends, in text that comes in pieces.
-
-    Args:
-        depth: how many objects have been opened before the text.
-    """
-
-    def __init__(self, depth: int = 0) -> None:
-        self._depth = depth
-        self._in_text = False
-        self._escaped = False
-
-    def end(self, text: str) -> int | None:
-        """Return the index behind the value, None if it goes on after this piece."""
-        for index, character in enumerate(text):
-            if self._in_text:
-                if self._escaped:
-                    self._escaped = False
-                elif character == "\\":
-                    self._escaped = True
-                elif character == '"':
-                    self._in_text = False
-                    if self._depth == 0:
-                        return index + 1
-            elif character == '"':
-                self._in_text = True
-            elif character in "{[":
-                self._depth += 1
-            elif character in "}]":
-                self._depth -= 1
-                if self._depth <= 0:
-                    return index + 1
-        return None
+        A text that is a value may hold what ends it, so that the next end is tried then.
+        """
+        parser, marks = self._parser, Marks(ends)
+        begin = scanned = self.at
+        while True:
+            end, mark, _ = marks.find(parser._text[scanned:], parser._final)
+            self.at = scanned + end
+            if mark is not None or parser._final:
+                try:
+                    return reader(parser._text[begin : self.at])
+                except (ValueError, RecursionError):
+                    if mark is None:
+                        return None
+                scanned = self.at + len(mark)
+            else:
+                scanned = self.at
+                yield
 
 
 class _KeySyntax:
-    """What stands around the keys of arguments that stand by themselves."""
+    """What stands around the keys of arguments that stand by themselves.
 
-    def __init__(self, calls: CallSyntax) -> None:
+    Args:
+        calls: the form of calls.
+        known: names of arguments, which may hold what stands behind a key.
+    """
+
+    def __init__(self, calls: CallSyntax, known: frozenset[str]) -> None:
         self.before = calls.key_prefix
         self.separator = calls.parameter_separator
         self.breaks_line = calls.key_suffix.endswith("\n")
+        self._known = sorted(known, key=len, reverse=True)
         self._text_kind = ""
         suffix = calls.key_suffix.strip().replace("><", "> <")  # models break lines between tags
-        pattern = _loose(suffix).pattern
+        pattern = loose(suffix)
         attribute = re.fullmatch(r'(.*")(\w+)(".*?)', suffix, re.DOTALL) if calls.number_key_suffix else None
         if attribute is not None:  # it says what the value is
             head, self._text_kind, tail = attribute.groups()
-            pattern = rf"{_loose(head).pattern}(?P<kind>\w+){_loose(tail).pattern}"
-        self.behind = re.compile(pattern)
+            pattern = rf"{loose(head)}(?P<kind>\w+){loose(tail)}"
+        self._behind = re.compile(pattern)
+
+    def find(self, text: str, at: int, final: bool) -> re.Match[str] | None:
+        """Find what stands behind the key that begins there; None if it is not certain yet."""
+        rest = text[at:]
+        if not final and any(len(key) >= len(rest) and key.startswith(rest) for key in self._known):
+            return None
+        for key in self._known:
+            if rest.startswith(key) and (found := self._behind.match(text, at + len(key))):
+                return found
+            if rest.startswith(key) and not final and len(rest) - len(key) < 2 * len(self._behind.pattern):
+                return self._behind.search(text, at + len(key))
+        return self._behind.search(text, at)
 
     def kinds(self, found: re.Match[str]) -> frozenset[str] | None:
         """Return what JSON type a value is of, as far as its attribute says."""
@@ -653,11 +841,15 @@ def _json_head(calls: CallSyntax) -> re.Pattern[str]:
     return re.compile(rf'\{{\s*(?:"(?!{key}")[^"\\]*"\s*:\s*(?:\{{(?=\s*")|{scalar})\s*)*"{key}"\s*:\s*(?=["{{])')
 
 
-@functools.lru_cache
+@functools.lru_cache(1024)
 def _loose(text: str) -> re.Pattern[str]:
-    """Make a pattern of a text, with any space where it has space, and before it."""
-    begin, end = r"\s*", r"\s*" if text[-1:].isspace() else ""
-    return re.compile(begin + r"\s*".join(map(re.escape, text.split())) + end)
+    return re.compile(loose(text))
+
+
+@functools.lru_cache(1024)
+def _parts(text: str) -> tuple[str, ...]:
+    """Cut a text at white space and between tags, where models put more or less of it."""
+    return tuple(re.sub(r"(?<=[>\]])(?=<)", " ", text).split())
 
 
 def _match(mark: str, text: str, at: int = 0) -> int | None:
@@ -665,10 +857,10 @@ def _match(mark: str, text: str, at: int = 0) -> int | None:
     found = _loose(mark).match(text, at)
     if found is not None:
         return found.end()
-    seen = "".join(text[at:].lstrip()[: 2 * len(mark)].split())
+    seen = plain(text[at:].lstrip()[: 2 * len(mark)])
     if not seen and len(text) - at > _LONGEST_SPACE:
         return -1
-    return None if "".join(mark.split()).startswith(seen) else -1
+    return None if plain(mark).startswith(seen) else -1
 
 
 def _unquoted(text: str) -> str:

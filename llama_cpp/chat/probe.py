@@ -24,6 +24,10 @@ ARGUMENTS = "qargumentsq"  # stands for the arguments in CallSyntax.body
 CALL_ID = "qcallid1x"  # Mistral's templates want nine letters and digits
 INDEX = "qindexq"  # stands for the number of a call, where templates count them
 
+_WORDS = re.compile(
+    "|".join((ASKED, CONTENT, THOUGHT, NAME, KEY, VALUE, OTHER_KEY, str(NUMBER), ARGUMENTS, CALL_ID, INDEX))
+)
+
 _TOOL = {
     "type": "function",
     "function": {
@@ -42,6 +46,11 @@ _TOOL = {
 _USER = {"role": "user", "content": ASKED}
 
 _PARTED = ((), ("user", "assistant"), ("user",), ("assistant",))  # whose texts are tried as lists of parts
+
+
+def left_over(text: str, given: str = "") -> set[str]:
+    """Return the words of probe messages that are in a text where none should be, unless they were given."""
+    return {word for word in _WORDS.findall(text) if word not in given}
 
 
 class Probe:
@@ -112,10 +121,17 @@ class Probe:
         return before, after
 
     def next_turn(self) -> str:
-        """Return how a user's turn begins, which ends an assistant's where nothing else does."""
+        """Return how a user's turn begins, which ends an assistant's where nothing else does.
+
+        It is a tag that stands by itself, or else all of it: a heading's first word, such as "###", is in many answers.
+        """
         full = self._render([_USER, {"role": "assistant", "content": CONTENT}, {**_USER, "content": VALUE}], False)
         between = (full or "").rpartition(CONTENT)[2].partition(VALUE)[0]
-        return first_tag(between)
+        text = between.strip()
+        if not text or re.fullmatch(r"<[^<>]+>|\[[^\[\]]+\]", text):
+            return text
+        before, _, after = between.partition(text)
+        return "\n" * ("\n" in before) + text + "\n" * ("\n" in after)
 
     def opens_thinking(self, start: str, stop: str) -> bool:
         """Tell whether the generation prompt leaves reasoning open."""
@@ -136,9 +152,9 @@ def probe_call(as_text: bool, more: bool = False) -> dict[str, Any]:
 
 
 def first_tag(text: str) -> str:
-    """Return the tag, or the word, that a text begins with."""
-    found = re.match(r"\s*(<[^<>]+>|\[[^\[\]]+\]|\S+)", text)
-    return found[1] if found else ""
+    """Return the tag that a text begins with, or else its first line: one word of it is in many answers."""
+    found = re.match(r"\s*(<[^<>]+>|\[[^\[\]]+\]|\S.*)", text)
+    return found[1].rstrip() if found else ""
 
 
 def last_tag(text: str) -> str:

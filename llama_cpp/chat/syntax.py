@@ -102,7 +102,8 @@ class Syntax:
         content_start: before content, "" for most models.
         content_end: behind content that something follows in the same turn.
         content_tail: space that the template writes between content and the end of the turn.
-        end: texts of which each ends the turn, such as "<|im_end|>".
+        end: texts of which each ends the turn, such as "<|im_end|>", or a line "### User:" where the beginning of the
+            next turn is all that does.
         think_start, think_end: around reasoning, "" where the model has none.
         thinks_already: the generation prompt has opened the reasoning.
         calls: how tool calls are written, None where the template knows no tools.
@@ -134,6 +135,23 @@ class Syntax:
             return ""
         return text.rpartition(self.think_end)[2].lstrip() if self.think_end else text
 
+    def with_tokens(self, special: Mapping[str, int]) -> tuple[Syntax, list[int]]:
+        """Return the syntax in which only tokens end a turn where there are such, and the ids of these.
+
+        What a vocabulary has as a token can stand in an answer as text, and then ends nothing.
+
+        Args:
+            special: texts of the vocabulary's special tokens, with their ids.
+        """
+        ends = [end for end in self.turn_ends if end in special]
+        return replace(self, end=tuple(end for end in self.end if end not in ends)), [special[end] for end in ends]
+
+    @property
+    def turn_ends(self) -> list[str]:
+        """Those ends behind which nothing more can follow in the turn."""
+        inner = (*MESSAGE_ENDS, self.content_end) if self.harmony else (self.content_end,)
+        return [end for end in self.end if end not in inner]
+
     def thinks_first(self, template_kwargs: Mapping[str, Any]) -> bool:
         """Tell whether an answer in a form comes after thinking, which the prompt begins or was told to ask for."""
         if self.thinks_already or (self.harmony and not self.continues):
@@ -148,6 +166,9 @@ class Syntax:
             return ""
         return "to=functions." if self.calls is HARMONY_CALLS else self.calls.trigger
 
+
+MESSAGE_ENDS = ("<|end|>", "<|eom|>")
+"""What ends a message of a turn that is made of several."""
 
 GENERIC_CALLS = CallSyntax(
     "json",

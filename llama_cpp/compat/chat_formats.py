@@ -87,7 +87,11 @@ _CHATML = ChatFormat(CHATML, ("<|im_end|>",))
 
 CHAT_FORMATS = {
     "alpaca": _turns(
-        "### Instruction:\n@\n\n", "### Response:\n@\n\n", system="@\n\n", ask="### Response:\n", stop=("### Instr",)
+        "### Instruction:\n@\n\n",
+        "### Response:\n@\n\n",
+        system="@\n\n",
+        ask="### Response:\n",
+        stop=("\n### Instruction:\n",),
     ),
     "baichuan": _turns("<reserved_102>@", "<reserved_103>@", system="@", ask="<reserved_103>"),
     "baichuan-2": _turns("<reserved_106>@", "<reserved_107>@", system="@", ask="<reserved_107>"),
@@ -98,7 +102,11 @@ CHAT_FORMATS = {
     "chatml-function-calling": _CHATML,
     "gemma": ChatFormat(_GEMMA, ("<end_of_turn>",)),
     "intel": _turns(
-        "### User:\n@\n", "### Assistant:\n@\n", system="### System:\n@\n", ask="### Assistant:\n", stop=("### User:",)
+        "### User:\n@\n",
+        "### Assistant:\n@\n",
+        system="### System:\n@\n",
+        ask="### Assistant:\n",
+        stop=("\n### User:\n",),
     ),
     "llama-2": ChatFormat(_LLAMA_2),
     "llama-3": ChatFormat(_LLAMA_3, ("<|eot_id|>",)),
@@ -129,14 +137,18 @@ CHAT_FORMATS = {
         "### Assistant\n@\n\n",
         system="### System Prompt\n@\n\n",
         ask="### Assistant\n",
-        stop=("### User Message",),
+        stop=("\n### User Message\n",),
     ),
     "pygmalion": _turns("<|user|>@", "<|model|>@", system="<|system|>@", ask="<|model|>", stop=("<|user|>",)),
     "qwen": ChatFormat(CHATML, ("<|im_end|>", "<|endoftext|>")),
-    "redpajama-incite": _turns("<human>: @\n", "<bot>: @\n", ask="<bot>:", stop=("<human>",)),
+    "redpajama-incite": _turns("<human>: @\n", "<bot>: @\n", ask="<bot>:", stop=("\n<human>:",)),
     "saiga": _turns("<s>user\n@</s>\n", "<s>bot\n@</s>\n", system="<s>system\n@</s>\n", ask="<s>bot\n", stop=("</s>",)),
     "snoozy": _turns(
-        "### Prompt:\n@\n", "### Response:\n@\n", system="### Instruction:\n@\n", ask="### Response:\n", stop=("###",)
+        "### Prompt:\n@\n",
+        "### Response:\n@\n",
+        system="### Instruction:\n@\n",
+        ask="### Response:\n",
+        stop=("\n### Prompt:\n",),
     ),
     "vicuna": _turns("USER: @ ", "ASSISTANT: @</s>", system="@ ", ask="ASSISTANT:", stop=("</s>", "USER:")),
     "zephyr": _turns(

@@ -412,8 +412,10 @@ def _chat_chunks(chunks: Iterator[Any], tool_name: str | None) -> Generator[dict
         if choice["text"] and tool_name is None:
             delta = {"content": choice["text"]}
         elif choice["text"] or (first and tool_name is not None):
-            function = {"name": tool_name, "arguments": choice["text"]}
-            call = {"index": 0, "id": _call_id(str(tool_name), chunk), "type": "function", "function": function}
+            # What is in a piece is appended to what was in others, but for what is None.
+            function = {"name": tool_name if first else None, "arguments": choice["text"]}
+            call_id = _call_id(str(tool_name), chunk) if first else None
+            call = {"index": 0, "id": call_id, "type": "function", "function": function}
             delta = {"function_call": function, "tool_calls": [call]}
         first = False
         if tool_name is not None and choice["finish_reason"] is not None:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from .. import _core
     from ..grammar.grammar import LlamaGrammar
-    from .chat_formats import ChatFormat
     from .state import LlamaState
     from .stepping import Loras
     from .tokenizer import BaseLlamaTokenizer, LlamaTokenizer
@@ -562,26 +561,11 @@ class CompatMixin:
         if self.cache is not None and len(requests) == 1:
             requests[0].reuse = not requests[0].append
 
-    def _named_format(self, name: str | None) -> ChatFormat | None:
-        """Return the built-in format of a name, unless the GGUF has a template of that name."""
-        if name is None or self._model.chat_template(name) is not None:
-            return None
-        from .chat_formats import chat_format_of
-
-        return chat_format_of(name)
-
     def _named_template(self, name: str) -> str | None:
         from .chat_formats import chat_format_of
 
         found = chat_format_of(name)
         return None if found is None else found.template
-
-    def _with_format_stops(self, stop: Any, chat_format: str | None) -> Any:
-        """Add the texts that end an answer in a chat format, or in the one in use."""
-        found = self._named_format(chat_format or self.chat_format)
-        if found is None:
-            return stop
-        return [*([stop] if isinstance(stop, str) else stop or ()), *found.stop]
 
     def _handler(self) -> Callable[..., Any] | None:
         """Return what answers chat completions in place of this package, None if nothing does."""

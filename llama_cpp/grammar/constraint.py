@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ValidationError
 from .matching import error_of, new_matcher
+from .trigger import Trigger, Watch
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -40,6 +43,8 @@ class Vocabulary:
         self.eog = frozenset(eog)
         empty = (token for token, piece in enumerate(pieces) if not piece)
         self.special_token_ids = sorted({*special, *eog, *empty})
+        self._special = frozenset(special)
+        self._controls = {self.tokens[token]: token for token in self._special}
         self._tokenize = tokenize
         self._ids: dict[bytes, int] = {}
         self._matchers: dict[str, LLMatcher] = {}
@@ -64,10 +69,40 @@ class Vocabulary:
 
     def __call__(self, text: bytes) -> list[int]:
         """Tokenize a text the way the model would write it."""
+        if not text:
+            return []
         tokens = self._tokenize(text)
         if b"".join(self.tokens[token] for token in tokens) == text:
             return tokens
         return self._greedy(text)  # SentencePiece puts a space before a text
+
+    @functools.cached_property
+    def _control(self) -> re.Pattern[bytes]:
+        """Finds the texts of control tokens."""
+        texts = {self.tokens[token] for token in self._special if len(self.tokens[token]) > 1}
+        return re.compile(b"|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or b"(?!)")
+
+    @functools.cached_property
+    def with_special(self) -> frozenset[int]:
+        """Ids of ordinary tokens whose text has that of a control token in it."""
+        begun = {self.tokens[token][:2] for token in self._special if len(self.tokens[token]) > 1}
+        return frozenset(
+            token
+            for token, text in enumerate(self.tokens)
+            if len(text) > 2
+            and token not in self._special
+            and any(two in text for two in begun)
+            and self._control.search(text)
+        )
+
+    def with_tokens(self, text: bytes) -> list[int]:
+        """Tokenize a text in which the text of a control token stands for that token."""
+        found: list[int] = []
+        at = 0
+        for control in self._control.finditer(text):
+            found += [*self(text[at : control.start()]), self._controls[control[0]]]
+            at = control.end()
+        return found + self(text[at:])
 
     def _greedy(self, text: bytes) -> list[int]:
         if not self._ids:
@@ -90,7 +125,7 @@ class Constraint:
     Args:
         vocabulary: of the model.
         grammar: in llguidance's own format.
-        trigger: text after which the grammar begins; None is at once.
+        trigger: where in the text the grammar begins; None is at once.
         begun: text that the grammar has begun with already.
         fast_forward: let `accept` return what must follow.
         canonical: if not, allow it in those tokens alone, one at a time.
@@ -104,15 +139,14 @@ class Constraint:
         vocabulary: Vocabulary,
         grammar: str,
         *,
-        trigger: bytes | None = None,
+        trigger: Trigger | None = None,
         begun: bytes = b"",
         fast_forward: bool = True,
         canonical: bool = True,
     ) -> None:
         self._vocabulary = vocabulary
         self._matcher = vocabulary.matcher(grammar)
-        self._trigger = trigger
-        self._tail = b""  # the last bytes of the text, where a trigger is waited for
+        self._watch = None if trigger is None else Watch(trigger)
         self._fast_forward = fast_forward
         self._canonical = canonical
         self._forced: list[int] = []  # what must come next, token by token
@@ -122,20 +156,20 @@ class Constraint:
 
     def allows(self, token: int) -> bool:
         """Tell whether a token may come next."""
-        if self._trigger is not None:
-            rest = self._after_trigger(token)
-            return rest is None or self._fits(rest)
+        if self._watch is not None:
+            begun = self._begun(self._watch.copy(), token)
+            return begun is None or self._read(begun) is not None
         if self._forced:
             return token == self._forced[0]
         if token in self._vocabulary.eog:
             return bool(self._matcher.is_accepting())
-        return bool(self._matcher.validate_tokens([token]) == 1)
+        return self._spelled(token) is not None
 
     def mask(self, address: int, n_bytes: int) -> None:
         """Set a bit, at an address, for each token that `allows` may allow; the vocabulary is padded to 32 tokens."""
         import ctypes
 
-        if self._trigger is None and not self._forced:
+        if self._watch is None and not self._forced:
             self._matcher.unsafe_compute_mask_ptr(address, n_bytes)
             for token in self._vocabulary.eog if self._matcher.is_accepting() else ():
                 word, bit = divmod(token, 32)
@@ -148,15 +182,14 @@ class Constraint:
 
     def accept(self, token: int) -> list[int]:
         """Note that a token was chosen, and return those that must follow it, which count as chosen too."""
-        if self._trigger is not None:
-            rest = self._after_trigger(token)
-            if rest is None:
-                self._tail = (self._tail + self._vocabulary.tokens[token])[-len(self._trigger) :]
+        if self._watch is not None:
+            begun = self._begun(self._watch, token)
+            if begun is None:
                 return []
-            self._trigger = None
-            tokens = self._vocabulary(rest)
+            self._watch = None
+            tokens = self._read(begun) or []
         else:
-            tokens = [token]
+            tokens = [token] if self._forced else self._spelled(token) or [token]
         self._consume(tokens)
         if self._forced:
             del self._forced[0]
@@ -172,19 +205,23 @@ class Constraint:
 
     def stopped(self) -> bool:
         """Tell whether the text is complete, and nothing may follow."""
-        return self._trigger is None and bool(self._matcher.is_stopped())
+        return self._watch is None and bool(self._matcher.is_stopped())
 
     def _consume(self, tokens: list[int]) -> None:
         if tokens and not self._matcher.consume_tokens(tokens):
             raise ValidationError(f"the grammar failed: {error_of(self._matcher)}")
 
-    def _after_trigger(self, token: int) -> bytes | None:
-        """Return what a token adds after the trigger, None if that is not complete with it."""
-        assert self._trigger is not None
-        text = self._tail + self._vocabulary.tokens[token]
-        found = text.find(self._trigger)
-        return None if found < 0 else text[found + len(self._trigger) :]
+    def _begun(self, watch: Watch, token: int) -> bytes | int | None:
+        """Return what the grammar begins with if a token comes next: it, or the text that ends in it; None if not."""
+        return token if watch.begins_with(token) else watch.add(self._vocabulary.tokens[token])
 
-    def _fits(self, text: bytes) -> bool:
-        tokens = self._vocabulary(text)
-        return bool(self._matcher.validate_tokens(tokens) == len(tokens))
+    def _spelled(self, token: int) -> list[int] | None:
+        """Return the tokens that the grammar knows a token as, None if it allows none of them."""
+        if self._matcher.validate_tokens([token]) == 1:
+            return [token]
+        return self._read(self._vocabulary.tokens[token]) if token in self._vocabulary.with_special else None
+
+    def _read(self, begun: bytes | int) -> list[int] | None:
+        """Return a text's tokens, as the grammar allows them; None if it allows no such text."""
+        ways = [[begun]] if isinstance(begun, int) else (self._vocabulary(begun), self._vocabulary.with_tokens(begun))
+        return next((tokens for tokens in ways if self._matcher.validate_tokens(tokens) == len(tokens)), None)

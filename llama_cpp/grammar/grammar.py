@@ -16,6 +16,7 @@ from ..config import check_c_text, check_int, check_list, check_text, check_text
 from ..errors import ValidationError
 from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
 from .matching import byte_tokenizer, error_of, new_matcher
+from .trigger import Trigger
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -59,7 +60,7 @@ class LlamaGrammar:
         trigger_patterns: of a lazy GBNF grammar: regular expressions that start it when they are found in the text; the
             grammar begins with the first group that is not empty, or else with the match.
         trigger_tokens: likewise, token ids that do.
-        trigger: of a lazy llguidance grammar: the text after which it begins.
+        trigger: of a lazy llguidance grammar: where in the text it begins.
         schema: JSON text of the schema that it was made of.
         resources: JSON text of the schemas that its references lead to.
         exact: whether every text that it accepts is valid; False is for schemas compiled with strict=False, whose texts
@@ -71,7 +72,7 @@ class LlamaGrammar:
     llguidance: str | None = None
     trigger_patterns: tuple[str, ...] = ()
     trigger_tokens: tuple[int, ...] = ()
-    trigger: str | None = None
+    trigger: Trigger | None = None
     schema: str | None = None
     resources: str | None = None
     exact: bool = True

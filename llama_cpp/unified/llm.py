@@ -135,10 +135,13 @@ class UnifiedLLM:
         self._level: str = state["_level"]
         self._has_warned = False
         thinking = self._variant.thinking
-        if thinking.is_possible:
-            with contextlib.suppress(TemplateError):  # there is none, as the first call will say
-                template = self._llama.chat_template()
-                template.override(thinking.syntax_fields(template.syntax()))
+        with contextlib.suppress(TemplateError):  # there is none, as the first call will say
+            template = self._llama.chat_template()
+            derived = template.syntax()
+            fields: dict[str, Any] = {"end": tuple(dict.fromkeys([*derived.end, *self._variant.stop]))}
+            if thinking.is_possible:
+                fields |= thinking.syntax_fields(derived)
+            template.override(fields)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what `__setstate__` takes."""
@@ -429,13 +432,12 @@ class UnifiedLLM:
         # What Llama takes for the wish to think before an answer in a certain form; templates may know it or not.
         wish = {"enable_thinking": True} if thinking and ways.is_possible else {}
         kwargs = {**wish, **ways.template_kwargs(thinking, self._level), **(options.get("chat_template_kwargs") or {})}
-        stops = [stop] if isinstance(stop, str) else [] if stop is None else stop
         preset = self._sampling if sampling is None else sampling
         arguments = {
             **options,
             "messages": conversation,
             "max_tokens": max_tokens,
-            "stop": [*self._variant.stop, *stops] if isinstance(stops, (list, tuple)) else stop,
+            "stop": stop,
             "sampling": self._variant.sampling_params(thinking) if preset is None else preset,
             "seed": seed,
             "chat_template_kwargs": kwargs,

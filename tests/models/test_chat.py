@@ -76,7 +76,8 @@ def gathered(chunks: list[Any]) -> dict[str, Any]:
                 if call["index"] == len(message["tool_calls"]):
                     message["tool_calls"].append({**call, "function": dict(call["function"])})
                 else:
-                    assert call["id"] == message["tool_calls"][call["index"]]["id"]
+                    assert call["id"] is None
+                    assert call["function"]["name"] is None
                     message["tool_calls"][call["index"]]["function"]["arguments"] += call["function"]["arguments"]
     return message
 

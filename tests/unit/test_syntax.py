@@ -14,10 +14,12 @@ from llguidance import LLMatcher, LLTokenizer
 
 from llama_cpp import ChatTemplate, LlamaGrammar, TemplateError, UnsupportedSchemaError, ValidationError
 from llama_cpp.chat.call_grammar import answer_mark, call_grammar
+from llama_cpp.chat.calls import check_tools
 from llama_cpp.chat.syntax import GENERIC_CALLS, CallSyntax, Syntax, derive
 from llama_cpp.chat.template import CHATML
 from llama_cpp.chat_completions import compiled_arguments, tool_grammar
 from llama_cpp.grammar.constraint import Vocabulary
+from llama_cpp.grammar.trigger import Watch
 
 BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
 
@@ -173,8 +175,8 @@ def accepts(matcher: LLMatcher, text: str) -> bool:
     return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())
 
 
-def made_up(matcher: LLMatcher, chance: random.Random, eos: int = 256) -> bytes:
-    """Write what a grammar allows, at random."""
+def made_up(matcher: LLMatcher, chance: random.Random, eos: int = 256, likely: bytes = b"") -> bytes:
+    """Write what a grammar allows, at random, with some characters more often than others."""
     data = bytearray()
     while len(data) < 20_000:
         if matcher.is_accepting() and (matcher.is_stopped() or chance.random() < 0.3):
@@ -183,7 +185,9 @@ def made_up(matcher: LLMatcher, chance: random.Random, eos: int = 256) -> bytes:
         if not allowed:
             break
         solid = [token for token in allowed if chr(token) not in " \n\t" and token < 128]
-        data.append(chance.choice(solid if solid and chance.random() < 0.8 else allowed))
+        often = [token for token in allowed if token in likely]
+        choice = often if often and chance.random() < 0.3 else solid if solid and chance.random() < 0.8 else allowed
+        data.append(chance.choice(choice))
         assert matcher.consume_token(data[-1])
     raise AssertionError(f"no end of {bytes(data)!r}")
 
@@ -199,6 +203,63 @@ def test_what_the_grammar_allows_is_read_and_valid(stem: str) -> None:
         assert calls, text
         for call in calls:
             jsonschema.validate(json.loads(call["function"]["arguments"]), SCHEMAS[call["function"]["name"]])
+
+
+# What MCP servers and programs call their tools and arguments, and what is in the arguments.
+ODD_NAMES = ("do-it", "ns:tool/v1.2", "größe", "call", "2fast")
+ODD_KEYS = ("$filter", "@odata.type", "a b", "x:y", "a=b", "it's", "a>b", "日本", "a,b", "class", "name", "arguments")
+ODD_VALUES = (
+    "#include <stdio.h>",
+    'say "hi"',
+    "it's",
+    "a, b=(1), c: {2}]",
+    "<b>&amp;</b>",
+    "日本\n\n line",
+    "\\n \\",
+    "</",
+    "True",
+    "12",
+    "[1, 2]",
+    "<|x|>",
+)
+
+
+def odd_tool(name: str, chance: random.Random) -> dict[str, Any]:
+    """Describe a tool whose arguments have odd names, and one of a few values each."""
+    keys = chance.sample(ODD_KEYS, 3)
+    kinds = [
+        {"type": "string", "enum": chance.sample(ODD_VALUES, 3)},
+        {"type": "string", "minLength": 1, "maxLength": 30},
+        {"type": "object", "properties": {chance.choice(ODD_KEYS): {"enum": [1, "x"]}}, "additionalProperties": False},
+    ]
+    schema = {"type": "object", "properties": dict(zip(keys, kinds, strict=True)), "required": keys}
+    return {"type": "function", "function": {"name": name, "description": "d", "parameters": schema}}
+
+
+@pytest.mark.parametrize("stem", WITH_CALLS)
+def test_the_parser_reads_what_the_grammar_allows(stem: str) -> None:
+    """Both forms of the grammar: the template's own, and the one that holds a call which a model has begun freely."""
+    template, chance = template_of(stem), random.Random(stem)
+    syntax = template.syntax()
+    assert syntax.calls is not None
+    for name in chance.sample(ODD_NAMES, 2):
+        tools = [odd_tool(name, chance)]
+        schema = tools[0]["function"]["parameters"]
+        strict = made_up(matcher_of(syntax, tools, parallel=False), chance, likely=b"#<>\"'.a b").decode()
+        head = (syntax.calls.section_start + syntax.calls.prefix).lstrip().replace("qcallid1x", "abcdef123")
+        if syntax.harmony and syntax.calls.kind == "named_json":
+            head = "<|channel|>commentary to=functions."
+        elif syntax.harmony:
+            head = f" to={name}<|message|>{head}"
+        body = syntax.calls.body.partition("qnameq")[0].replace("qindexq", "0")
+        free = made_up(matcher_of(syntax, tools, parallel=False, triggered=True), chance, likely=b"#<>\"'.a b").decode()
+        start = syntax.think_end if syntax.thinks_already else ""
+        for text in (strict, head + body + free):
+            found = template.parse(start + text, tools=tools)
+            assert [call["function"]["name"] for call in found.get("tool_calls", ())] == [name], text
+            assert not found["content"], text
+            arguments = json.loads(found["tool_calls"][0]["function"]["arguments"])
+            assert jsonschema.Draft202012Validator(schema).is_valid(arguments), (text, arguments)
 
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -324,18 +385,11 @@ def test_the_grammar_can_hold_to_one_call() -> None:
     assert not accepts(matcher_of(GENERIC, parallel=False), f"{call}\n{call}")
 
 
-def test_the_grammar_can_begin_behind_the_trigger() -> None:
-    assert GENERIC.trigger == "<tool_call>"
-    assert accepts(matcher_of(GENERIC, triggered=True), f"\n{PARIS}\n</tool_call>")
-
-
-def test_the_grammar_can_begin_within_a_call() -> None:
-    syntax = template_of("meta-llama-Llama-3.1-8B-Instruct").syntax()
-    source = call_grammar(
-        syntax, TOOLS, parallel=True, triggered=False, special={}, compiled=compiled_arguments, begun='{"name": "'
-    )
-    matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
-    assert accepts(matcher, 'noop", "parameters": {}}')
+def test_the_grammar_can_begin_with_a_tool_s_name() -> None:
+    begun = PARIS.removeprefix('{"name": "')
+    assert accepts(matcher_of(GENERIC, triggered=True), f"{begun}\n</tool_call>")
+    assert accepts(matcher_of(GENERIC, triggered=True), f"{begun}</tool_call>\n".replace(", ", ","))
+    assert not accepts(matcher_of(GENERIC, triggered=True), f"{begun}\n")
 
 
 @pytest.mark.parametrize(
@@ -347,23 +401,31 @@ def test_the_grammar_can_begin_within_a_call() -> None:
         ("noop\n{}>>>noop\n{}", 2),
         ("all\nLet me see.>>>noop\n{}", 1),
         ("all\nLet me see.>>>noop\n{}>>>write\n" + '{"text": "x"}', 2),
-        ("noop\n[]", None),
-        ("nope\n{}", None),
-        ("all\nLet me see.>>>noop\n[]", None),
-        ("The answer is 42.", None),
+        ("noop\n[]", 0),
+        ("nope\n{}", 0),
+        ("all\nLet me see.>>>noop\n[]", 0),
+        ("The answer is 42.", 0),
     ],
 )
-def test_the_grammar_can_leave_the_choice_between_text_and_calls(text: str, n_calls: int | None) -> None:
+def test_a_grammar_may_begin_where_a_call_does_alone(text: str, n_calls: int) -> None:
     template = template_of("meetkai-functionary-medium-v3.2")
     for parallel in (True, False):
-        grammar = tool_grammar(template.syntax(), TOOLS, (), required=False, parallel=parallel)
-        assert grammar.trigger is None
-        assert grammar.accepts(text) is (n_calls is not None and (parallel or n_calls < 2))
-    if n_calls is not None:
-        assert len(template.parse(text, TOOLS).get("tool_calls", ())) == n_calls
-    if text.startswith("all\n"):
-        begun = tool_grammar(template.syntax().after(""), TOOLS, (), required=False, parallel=True)
-        assert begun.accepts(text.removeprefix("all\n")) is (n_calls is not None)
+        held = held_part(tool_grammar(template.syntax(), TOOLS, (), required=False, parallel=parallel), text)
+        assert held is None if not n_calls else held is (parallel or n_calls < 2)
+    assert len(template.parse(text, TOOLS).get("tool_calls", ())) == n_calls
+    begun = tool_grammar(template.syntax().after(""), TOOLS, (), required=False, parallel=True)
+    assert held_part(begun, text.removeprefix("all\n")) is (True if ">>>" in text and n_calls else None)
+
+
+def held_part(grammar: LlamaGrammar, text: str) -> bool | None:
+    """Tell whether a text is what a grammar allows, from where that begins; None if it does not begin."""
+    assert grammar.trigger is not None
+    watch, data = Watch(grammar.trigger), text.encode()
+    for at in range(len(data)):
+        begun = watch.add(data[at : at + 1])
+        if begun is not None:
+            return grammar.accepts((begun + data[at + 1 :]).decode())
+    return None
 
 
 def test_schemas_are_compiled_by_whom_the_caller_names() -> None:
@@ -371,20 +433,21 @@ def test_schemas_are_compiled_by_whom_the_caller_names() -> None:
         GENERIC, TOOLS, parallel=False, triggered=True, special={}, compiled=lambda schema, strict: 'start: "7"'
     )
     matcher = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(source), log_level=0)
-    assert accepts(matcher, '\n{"name": "noop", "arguments": 7}\n</tool_call>')
+    assert accepts(matcher, 'noop", "arguments": 7}\n</tool_call>')
 
 
 def tool_with(schema: Any, strict: bool) -> dict[str, Any]:
     return {"type": "function", "function": {"name": "f", "parameters": schema, "strict": strict}}
 
 
-def test_arguments_one_by_one_need_plain_properties() -> None:
-    schema: dict[str, Any] = {"properties": {"a": {"type": "integer"}}, "anyOf": [{"required": ["a"]}]}
+def test_arguments_one_by_one_need_plain_properties(caplog: pytest.LogCaptureFixture) -> None:
+    schema: dict[str, Any] = {"properties": {"a": {"type": "integer"}}, "not": {"required": ["b"]}}
     qwen_coder = template_of("Qwen3-Coder").syntax()
-    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* 'anyOf'"):
+    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* 'not'"):
         matcher_of(qwen_coder, [tool_with(schema, True)])
     call = "<tool_call>\n<function=f>\n<parameter=a>\n{}\n</parameter>\n</function>\n</tool_call>"
     loose = matcher_of(qwen_coder, [tool_with(schema, False)])
+    assert "can't follow 'not'" in caplog.text
     assert accepts(loose.deep_copy(), call.format(12))
     assert not accepts(loose, call.format("x"))
     pattern = {"properties": {"a": {"type": "string", "pattern": "^x"}}}
@@ -392,10 +455,48 @@ def test_arguments_one_by_one_need_plain_properties() -> None:
         matcher_of(qwen_coder, [tool_with(pattern, True)])
     assert accepts(matcher_of(qwen_coder, [tool_with(pattern, False)]), call.format("y"))
     short = matcher_of(qwen_coder, [tool_with({"properties": {"a": {"type": "string", "maxLength": 3}}}, True)])
-    assert accepts(short.deep_copy(), call.format("a\nb"))
-    assert not accepts(short, call.format("abcd"))
-    with pytest.raises(UnsupportedSchemaError, match=r"'f' can't be held to its parameters: .* 'allOf'"):
-        matcher_of(qwen_coder, [tool_with({"allOf": [schema]}, False)])
+    for text, good in [("a\nb", True), ("<b>", True), ("", True), ("abcd", False), ("</parameter>", False)]:
+        assert accepts(short.deep_copy(), call.format(text)) is good
+
+
+R = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+NODE = {"type": "object", "properties": {"a": {"type": "integer"}, "next": {"$ref": "#/$defs/R"}}}
+
+
+@pytest.mark.parametrize(
+    "stem", ["Qwen-Qwen3-0.6B", "Qwen3-Coder", "GLM-4.6", "google-gemma-4-31B-it", "LFM2.5-8B-A1B"]
+)
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"$ref": "#/$defs/R", "$defs": {"R": R}}, {"a": 1}, {}),
+        ({"$ref": "#/definitions/R", "definitions": {"R": R}}, {"a": 1}, {"a": "x"}),
+        ({"$ref": "#/$defs/R", "$defs": {"R": NODE}}, {"a": 1}, {"a": "x"}),
+        ({"allOf": [R, {"properties": {"b": {"type": "boolean"}}, "required": ["b"]}]}, {"a": 1, "b": True}, {"a": 1}),
+        ({"anyOf": [R, {"properties": {"b": {"type": "boolean"}}, "required": ["b"]}]}, {"b": True}, {"b": 1}),
+        ({"oneOf": [R, {"properties": {"b": {"type": "boolean"}}, "required": ["b"]}]}, {"a": 3}, {"a": 1, "b": True}),
+        ({**R, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}, {"a": 1}, {}),
+        ({"type": "object", "properties": {}, "required": ["b"]}, {"b": 5}, {}),
+        ({**R, "required": None, "description": None}, {}, {"a": "x"}),
+        ({"type": "objekt"}, {}, None),
+        ({"$schema": "http://json-schema.org/draft-04/schema#", **R}, {"a": 1}, {}),
+    ],
+)
+def test_the_schema_of_a_tool_may_be_any(stem: str, schema: Any, good: Any, bad: Any) -> None:
+    (tool,) = check_tools([tool_with(schema, False)])
+    template = template_of(stem)
+    for arguments in (good, bad):
+        if arguments is None:
+            continue
+        call = {"id": "abcdef123", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        full = template.render([*USER, {"role": "assistant", "content": "", "tool_calls": [call]}], [tool], False)
+        calls = template.syntax().calls
+        assert calls is not None
+        text = full[full.rindex((calls.section_start + calls.prefix).strip()) :]
+        for end in template.syntax().end:
+            text = text.partition(end)[0]
+        allowed = any(accepts(matcher_of(template.syntax(), [tool]), text.rstrip() + end) for end in ("", "\n"))
+        assert allowed is (arguments is good), text
 
 
 def test_what_cannot_be_enforced_is_refused_of_strict_tools(caplog: pytest.LogCaptureFixture) -> None:
@@ -406,11 +507,12 @@ def test_what_cannot_be_enforced_is_refused_of_strict_tools(caplog: pytest.LogCa
     call = '<tool_call>\n{"name": "f", "arguments": {"a": "x"}}\n</tool_call>'
     assert accepts(matcher_of(GENERIC, [tool_with(schema, False)]), call)
     assert "not held to pattern at /properties/a/pattern" in caplog.text
-    for strict in (True, False):
-        with pytest.raises(UnsupportedSchemaError, match="nothing satisfies"):
-            matcher_of(GENERIC, [tool_with({"type": "object", "required": ["a"], "properties": {"a": False}}, strict)])
-        with pytest.raises(ValidationError, match="the tool 'f': this is no valid JSON Schema"):
-            matcher_of(GENERIC, [tool_with({"type": "objekt"}, strict)])
+    nothing = {"type": "object", "required": ["a"], "properties": {"a": False}}
+    for wrong, reason in [(nothing, "nothing satisfies"), ({"type": "objekt"}, "no valid JSON Schema")]:
+        with pytest.raises((UnsupportedSchemaError, ValidationError), match=f"the tool 'f'.*{reason}"):
+            matcher_of(GENERIC, [tool_with(wrong, True)])
+        assert accepts(matcher_of(GENERIC, [tool_with(wrong, False)]), call)
+        assert f"{reason}" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, _core, hub, selftest
-from .machine import available_cpus, available_memory, cpu_limits
+from .machine import amx_is_permitted, available_cpus, available_memory, cpu_limits
 
 # Features of x86 CPUs that make ggml faster, in ggml's spelling and in that of /proc/cpuinfo.
 _X86_FEATURES = {
@@ -94,6 +94,9 @@ def examine() -> dict[str, Any]:
 def _cpu(backends: Sequence[dict[str, Any]]) -> dict[str, Any]:
     features = next((list(backend["features"]) for backend in backends if backend["name"] == "CPU"), [])
     name, flags = _cpuinfo()
+    if not amx_is_permitted():  # ggml then does without it, and so does this report
+        features = [feature for feature in features if not feature.startswith("AMX")]
+        flags = {flag for flag in flags if not flag.startswith("amx")}
     covered = {*features, *(old for old, new in _SUPERSEDED.items() if new in features)}
     variants = _variants() if _core.build_info()["dynamic_backends"] else {}
     for variant in variants.values():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,16 @@ def available_memory() -> int:
             if word.isdigit():
                 total = min(total, int(word))
     return total
+
+
+def amx_is_permitted() -> bool:
+    """Tell whether this process may use AMX: Linux wants to be asked, as ggml does, and a sandbox may refuse."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return True
+    import ctypes
+
+    arch_prctl, req_xcomp_perm, xtiledata = 158, 0x1023, 18
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, req_xcomp_perm, xtiledata) == 0)
 
 
 def _cgroup_folders(controller: str) -> Iterator[Path]:

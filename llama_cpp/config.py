@@ -310,7 +310,8 @@ class LlamaConfig:
         embeddings: compute embeddings (needed by embed() and create_embedding()).
         logits_all: keep room for the logits of every token of a batch, which programs that fill batches through ctypes
             may ask for; log-probabilities and `scores` need no such thing.
-        pooling_type: how token embeddings become one: "none", "mean", "cls", "last", "rank"; None: the model's own.
+        pooling_type: how token embeddings become one: "none" (they don't), "mean", "cls", "last", "rank"; None: the
+            model's own, and "mean" if it has none.
         attention_type: "causal" or "non-causal"; None: the model's own.
         rope_scaling_type: "none", "linear", "yarn", "longrope"; None: the model's own.
         rope_freq_base, rope_freq_scale: RoPE base frequency and scale; 0 means the model's own.

@@ -1213,8 +1213,13 @@ def session_config(model: _core.Model, config: LlamaConfig) -> LlamaConfig:
 
 
 def embedding_config(config: LlamaConfig) -> LlamaConfig:
-    """Choose a context for embeddings: texts side by side, in batches that are computed at once."""
+    """Choose a context for embeddings: texts side by side, in batches that are computed at once.
+
+    For mean pooling llama.cpp asserts that a batch has as many tokens for each sequence: there is room for some more.
+    """
     _, n_ubatch = config.batches()
+    n_seq_max = min(n_ubatch, 64)
+    n_tokens = -(-n_ubatch // n_seq_max) * n_seq_max
     return dataclasses.replace(
-        config, n_ctx=n_ubatch, n_batch=n_ubatch, n_ubatch=n_ubatch, n_seq_max=min(n_ubatch, 64), kv_unified=True
+        config, n_ctx=n_tokens, n_batch=n_tokens, n_ubatch=n_tokens, n_seq_max=n_seq_max, kv_unified=True
     )

@@ -239,6 +239,9 @@ class Llama(CompatMixin):
         self._weights = self._load(model, progress_callback).acquire()
         metadata = {**self._model.metadata(), **(self._config.kv_overrides or {})}
         self._given_sampling, self._recommended = sampling, recommended_sampling(metadata)
+        if options.rows_per_token and self._config.enum("pooling_type") < 0 and not _pools(metadata):
+            overrides["pooling_type"] = "none"
+            self._config = replace(base, LlamaConfig, overrides)
         self._vocab = self._model.vocab
         if options.n_ctx_from_model:
             overrides["n_ctx"] = self._model.n_ctx_train() or base.n_ctx
@@ -1156,11 +1159,12 @@ class Llama(CompatMixin):
 
     def embed(
         self,
-        input: str | Sequence[str],
+        input: str | Sequence[str] | None = None,
         normalize: bool = False,
         truncate: bool = False,
         return_count: bool = False,
         *,
+        text: str | Sequence[str] | None = None,
         as_array: bool = False,
     ) -> Any:
         """Compute the embeddings of texts, many of them in a batch (needs embeddings=True).
@@ -1170,27 +1174,30 @@ class Llama(CompatMixin):
             normalize: scale each embedding to length 1 (L2).
             truncate: cut texts that are longer than the model takes, instead of refusing them.
             return_count: return a pair, of that and the number of all tokens.
+            text: another name for input.
             as_array: return float32 NumPy arrays instead of lists.
 
         Returns:
-            For a text, n_embd numbers; for a list, that for each text. Without pooling (pooling_type "none"), a text
-            has such a row for each of its tokens.
+            For a text, n_embd numbers; for a list, that for each text. A model without a pooling of its own gives the
+            mean of the tokens' rows; with pooling_type="none", a text has such a row for each of its tokens.
 
         Raises:
             ValidationError: without embeddings=True, for no str, or for a text that is too long.
         """
         check_bool("normalize", normalize)
-        tokens = self._embedding_rows(input, truncate)
+        given = _one_of(input, text)
+        tokens = self._embedding_rows(given, truncate)
         rows = self._require_embedder().embed(tokens, normalize, self._check_lora(None))
-        result = _embedding_result(input, rows, as_array)
+        result = _embedding_result(given, rows, as_array)
         return (result, sum(map(len, tokens))) if return_count else result
 
     async def embed_async(
         self,
-        input: str | Sequence[str],
+        input: str | Sequence[str] | None = None,
         *,
         normalize: bool = False,
         truncate: bool = False,
+        text: str | Sequence[str] | None = None,
         as_array: bool = False,
     ) -> Any:
         """Compute embeddings without blocking the event loop; see `embed`.
@@ -1200,9 +1207,10 @@ class Llama(CompatMixin):
         import asyncio
 
         check_bool("normalize", normalize)
-        tokens = self._embedding_rows(input, truncate)
+        given = _one_of(input, text)
+        tokens = self._embedding_rows(given, truncate)
         future = self._require_embedder().submit(tokens, normalize, self._check_lora(None))
-        return _embedding_result(input, await asyncio.wrap_future(future), as_array)
+        return _embedding_result(given, await asyncio.wrap_future(future), as_array)
 
     def create_embedding(
         self, input: str | Sequence[str], model: str | None = None, *, truncate: bool = False
@@ -1288,7 +1296,7 @@ class Llama(CompatMixin):
 
     def _check_length(self, head: list[int], text: list[int], end: list[int], truncate: bool, name: str) -> list[int]:
         """Put a text between what the model wants around it, cut to what it takes if that is wanted."""
-        limit = self._require_embedder().context.n_ubatch
+        limit = self._config.batches()[1]
         if self._model.n_ctx_train() > 0:
             limit = min(limit, self._model.n_ctx_train())
         room = limit - len(head) - len(end)
@@ -2456,6 +2464,12 @@ def _check_sampling(sampling: SamplingParams | None) -> SamplingParams | None:
     return sampling
 
 
+def _pools(metadata: Mapping[str, object]) -> bool:
+    """Tell whether a model has a pooling of its own."""
+    own = metadata.get(f"{metadata.get('general.architecture')}.pooling_type", POOLING_TYPES["none"])
+    return str(own) != str(POOLING_TYPES["none"])
+
+
 def _warn_without_gpu(config: LlamaConfig) -> None:
     """Log a warning if settings ask for a GPU and llama.cpp has found none."""
     asked = [name for name in ("n_gpu_layers", "main_gpu") if getattr(config, name) > 0]
@@ -2570,6 +2584,13 @@ def _check_processors(processors: LogitsProcessors) -> Sequence[LogitsProcessor]
     if not isinstance(several, Sequence) or not all(map(callable, several)):
         raise ValidationError(f"logits_processor must be a callable or a list of them, got {processors!r}")
     return several
+
+
+def _one_of(input: Any, text: Any) -> Any:
+    """Return the texts that `embed` was given, by whichever name."""
+    if (input is None) == (text is None):
+        raise ValidationError("embed takes a text, or a list of texts, as input or as text")
+    return text if input is None else input
 
 
 def _embedding_result(input: object, rows: list[Any], as_array: bool) -> Any:

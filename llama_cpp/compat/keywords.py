@@ -36,6 +36,8 @@ class InstanceOptions(NamedTuple):
         spm_infill: put the suffix before the prefix where gaps are filled.
         numa: whether, or how (an `enum ggml_numa_strategy`), to spread threads over NUMA nodes; for the process.
         n_ctx_from_model: whether the context is as large as the model was trained for.
+        rows_per_token: whether embeddings of a model without a pooling of its own are not pooled, as that package's
+            `embedding=True` has it.
     """
 
     chat_handler: Callable[..., Any] | None = None
@@ -47,9 +49,10 @@ class InstanceOptions(NamedTuple):
     spm_infill: bool = False
     numa: bool | int = False
     n_ctx_from_model: bool = False
+    rows_per_token: bool = False
 
 
-_OWN = frozenset(InstanceOptions._fields) - {"draft_tokens", "n_ctx_from_model"}
+_OWN = frozenset(InstanceOptions._fields) - {"draft_tokens", "n_ctx_from_model", "rows_per_token"}
 # In the peer they say what this package does anyway, or has no use for.
 _WITHOUT_EFFECT = {
     "lora_base": "adapters are applied to the model itself",
@@ -85,6 +88,7 @@ def split_keywords(given: Mapping[str, Any], draft_model: object) -> tuple[dict[
     elif draft_model is not None:
         warn(f"draft_model={draft_model!r} is not used: the guesses of Python code would cost more than they save")
     if "embedding" in left:
+        own["rows_per_token"] = bool(left["embedding"])
         left.setdefault("embeddings", left.pop("embedding"))
     for name in (*_NONE_IS_DEFAULT, *_FLAGS):
         if left.get(name, 0) is None:

@@ -147,7 +147,7 @@ cdef class Context:
                 f"{model.path!r} has an encoder before its decoder, which is not supported; take a model of one of them"
             )
         if config.embeddings:
-            self.choose_pooling(&params)
+            self.choose_pooling(config, &params)
         params.abort_callback = poll
         params.abort_callback_data = &self.interrupt
         arm(&self.interrupt)
@@ -177,13 +177,16 @@ cdef class Context:
         finally:
             native_log.muted = GGML_LOG_LEVEL_NONE
 
-    cdef int choose_pooling(self, llama_context_params * params) except -1:
+    cdef int choose_pooling(self, object config, llama_context_params * params) except -1:
         """Find out how a context pools, and whether that is done here."""
-        known = self.model.metadata()
+        known = {**self.model.metadata(), **(config.kv_overrides or {})}
         arch = known["general.architecture"]
         self.pooling = <int> params.pooling_type
         if self.pooling == LLAMA_POOLING_TYPE_UNSPECIFIED:
             self.pooling = int(known.get(f"{arch}.pooling_type", LLAMA_POOLING_TYPE_NONE))
+            if self.pooling == LLAMA_POOLING_TYPE_NONE:
+                self.pooling = LLAMA_POOLING_TYPE_MEAN
+            params.pooling_type = <llama_pooling_type_enum> self.pooling
         if self.pooling == LLAMA_POOLING_TYPE_RANK and not has_classifier(self.model.ptr):
             raise ValidationError(
                 f"{self.model.path!r} has no classifier, whose scores pooling_type=\"rank\" means; use a reranker, or "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import pickle
 import signal
 import sys
 import threading
@@ -307,3 +308,66 @@ def test_a_signal_handler_that_embeds_meanwhile_is_told_so(make_tiny: MakeTiny) 
             signal.signal(signal.SIGALRM, before)
         assert "already computing" in errors[0]
         assert len(llm.embed("hello")) == 256
+
+
+@pytest.mark.parametrize("arch", ["llama", "gemma3", "mamba"])
+def test_a_model_without_pooling_gives_one_vector_for_each_text(make_tiny: MakeTiny, arch: str) -> None:
+    settings: dict[str, Any] = {"n_ctx": 256, "n_threads": 1, "verbose": False}
+    with Llama(make_tiny(arch), embeddings=True, pooling_type="none", **settings) as bare:
+        tokens = bare.embed(TEXTS, as_array=True)
+        assert [row.shape for row in tokens] == [(bare.n_tokens(text, add_special=True), 64) for text in TEXTS]
+    for own in ({"embeddings": True}, {"embeddings": True, "pooling_type": -1}, {"embedding": True, "pooling_type": 1}):
+        with Llama(make_tiny(arch), **own, **settings) as llm:
+            vector = llm.embed(text=TEXTS[0])
+            assert vector == llm.embed(TEXTS[0]) == asyncio.run(llm.embed_async(text=TEXTS[0]))
+            np.testing.assert_allclose(vector, tokens[0].mean(axis=0), rtol=0, atol=5e-3)
+            assert np.shape(llm.embed(text=TEXTS)) == (len(TEXTS), 64)
+            response: Any = llm.create_embedding(TEXTS[:2])
+            assert [len(item["embedding"]) for item in response["data"]] == [64, 64]
+
+
+def test_llama_cpp_pythons_keyword_gives_rows_unless_the_model_pools(make_tiny: MakeTiny) -> None:
+    settings: dict[str, Any] = {"embedding": True, "n_ctx": 256, "n_threads": 1, "verbose": False}
+    with Llama(make_tiny(), **settings) as llm:
+        assert [np.shape(rows)[1] for rows in llm.embed(TEXTS)] == [64] * 4
+        n_tokens = [llm.n_tokens(text, add_special=True) for text in TEXTS]
+        assert [len(rows) for rows in llm.embed(TEXTS)] == n_tokens
+        again = pickle.loads(pickle.dumps(llm))
+        assert len(again.embed(TEXTS[2])) == n_tokens[2]
+        again.close()
+    with Llama(make_tiny("bert", pooling=gguf.PoolingType.CLS), **settings) as pooled:
+        assert np.shape(pooled.embed(TEXTS)) == (4, 64)
+    with Llama(make_tiny(), **{**settings, "embedding": False}) as plain, pytest.raises(ValidationError, match="embed"):
+        plain.embed("a")
+
+
+def test_embed_takes_its_texts_by_one_name(make_tiny: MakeTiny) -> None:
+    with Llama(make_tiny(), embeddings=True, n_ctx=64, n_threads=1, verbose=False) as llm:
+        assert llm.embed(input="a") == llm.embed(text="a")
+        for arguments in ({}, {"input": "a", "text": "a"}):
+            with pytest.raises(ValidationError, match="input or as text"):
+                llm.embed(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"n_ctx": 500},
+        {"n_ctx": 65},
+        {"n_ctx": 499, "n_batch": 77},
+        {"n_ctx": 500, "n_batch": 130, "n_ubatch": 99},
+        {"n_ctx": 0},
+    ],
+)
+def test_mean_pooling_in_odd_sizes(make_tiny: MakeTiny, sizes: dict[str, int]) -> None:
+    path = make_tiny("bert", pooling=gguf.PoolingType.MEAN, n_ctx_train=500)
+    texts = TEXTS * 40
+    with Llama(path, embedding=True, n_ctx=512, n_threads=1, verbose=False) as llm:
+        expected = llm.embed(texts, as_array=True)
+    with Llama(path, embedding=True, **sizes, n_threads=1, verbose=False) as llm:
+        np.testing.assert_allclose(llm.embed(texts, as_array=True), expected, rtol=0, atol=5e-3)
+        limit = min(llm.n_ctx(), sizes.get("n_batch", 500), sizes.get("n_ubatch", 500))
+        word = "a " * 600
+        assert len(llm.embed(word, truncate=True)) == 64
+        with pytest.raises(ValidationError, match=f"this context takes {limit} in a text"):
+            llm.embed(word)

@@ -16,8 +16,8 @@ from .errors import ValidationError
 if TYPE_CHECKING:
     import logging
 
-# ggml's levels, which are a tenth of Python's; 5 is above all of ggml's.
-_LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4, "critical": 5}
+# ggml's levels, which are a tenth of Python's; 5 is above all of ggml's, and 6 above all that anything here logs.
+_LEVELS = {"debug": 1, "info": 2, "warning": 3, "warn": 3, "error": 4, "critical": 5, "none": 6}
 _VERBOSE, _QUIET, _SILENT = 2, 4, 5
 
 _chosen: int | None = None  # what set_log_level or disable_logging asked for; it outranks `verbose`
@@ -44,8 +44,8 @@ def set_log_level(level: int | str) -> None:
     """Set the lowest level that reaches the "llama_cpp" logger, for the whole process.
 
     Args:
-        level: "debug", "info", "warning", "error", "critical", or a number as the logging module has it
-            (10, 20, 30, 40, 50).
+        level: "debug", "info", "warning" or "warn", "error", "critical", "none" (nothing at all), in any case, or a
+            number as the logging module has it (10, 20, 30, 40, 50).
 
     Raises:
         ValidationError: if it is neither.
@@ -59,8 +59,8 @@ def set_log_level(level: int | str) -> None:
     else:
         raise ValidationError(f"level must be a str or a number of the logging module, got {level!r}")
     _chosen = native
-    _core.set_log_sink(_emit, native)
-    logger().setLevel(min(native, _SILENT) * 10)
+    _core.set_log_sink(_emit, min(native, _SILENT))
+    logger().setLevel(native * 10)
 
 
 def set_callback(callback: Callable[[int, str], object]) -> None:

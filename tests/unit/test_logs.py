@@ -149,8 +149,25 @@ def test_disabled_log_is_silent_but_exceptions_quote_it(tiny_path: Path, broken_
     assert records.levels() == set()
 
 
+def test_none_silences_everything_in_any_case(tiny_path: Path, broken_path: Path, records: Records) -> None:
+    for name in ("none", "NONE", "None"):
+        llama_cpp.set_log_level(name)
+        load(tiny_path, verbose=True).close()
+        load_broken(broken_path)
+        logging.getLogger("llama_cpp").critical("a word of ours")
+    assert records.levels() == set()
+
+
+def test_warn_is_warning(broken_path: Path, records: Records) -> None:
+    for name in ("warn", "Warn", "warning", "WARNING"):
+        llama_cpp.set_log_level(name)
+        assert logging.getLogger("llama_cpp").level == logging.WARNING
+    load_broken(broken_path)
+    assert records.levels() == {logging.ERROR}
+
+
 def test_reset_goes_back_to_the_beginning(tiny_path: Path, broken_path: Path, records: Records) -> None:
-    for change in (llama_cpp.disable_logging, lambda: llama_cpp.set_log_level("critical")):
+    for change in (llama_cpp.disable_logging, lambda: llama_cpp.set_log_level("none")):
         change()
         llama_cpp.reset_logging()
         load_broken(broken_path, verbose=False)

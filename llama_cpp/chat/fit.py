@@ -8,11 +8,13 @@ another way, changed as little as possible.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +34,8 @@ logger = logging.getLogger("llama_cpp")
 _ABSENT = "absent"
 _VARIABLES = (*REQUEST, *THINKING_KWARGS)  # which are heard of in any case
 _KEPT = 64  # plans of a template
+_LONGEST_ROUND = 6  # messages, with their results, after which a conversation goes on in the same way
+_MAX_SECONDS = 2.0  # of this thread's own time for a plan that changes less than one that is known
 
 
 @dataclass(frozen=True)
@@ -108,18 +112,61 @@ def fitted(
         TemplateError: if the template refuses what every template should know, or leaves out what is said.
     """
     complete = _completed(messages)
-    copy = _Copy(complete, arguments)
-    key = json.dumps([copy.messages, copy.arguments, repr(syntax)], default=str)
-    plan = template.plans.get(key)
-    if plan is None:
-        search = _Search(template, syntax, copy)
-        plan = search.plan()
-        search.warn(plan)
-        if len(template.plans) >= _KEPT:
-            template.plans.clear()
-        template.plans[key] = plan
+    plan = _plan_of(template, syntax, complete, arguments)
     _warn(template, "the variable {!r}", [name for name in arguments if name not in _VARIABLES])
     return put(plan, syntax, complete, arguments)
+
+
+def _plan_of(template: ChatTemplate, syntax: Syntax, messages: Sequence[Message], arguments: Mapping[str, Any]) -> Plan:
+    """Find a plan, for a long conversation by a shorter one of its kind, and keep it."""
+    copy = _Copy(messages, arguments)
+    key = json.dumps([copy.messages, copy.arguments, repr(syntax)], default=str)
+    plan = template.plans.get(key)
+    if plan is not None:
+        return plan
+    search = _Search(template, syntax, copy)
+    shorter = _shortened(messages)
+    if len(shorter) < len(messages):
+        with contextlib.suppress(TemplateError):
+            plan = _plan_of(template, syntax, shorter, arguments)
+    if plan is None or search.missing(plan):
+        plan = search.plan()
+    search.warn(plan)
+    if len(template.plans) >= _KEPT:
+        template.plans.clear()
+    template.plans[key] = plan
+    return plan
+
+
+def _shortened(messages: Sequence[Message]) -> list[Message]:
+    """Leave out what goes on as it did twice before."""
+    units: list[list[Message]] = []  # answers come with the results of their calls
+    for message in messages:
+        if message["role"] == "tool" and units:
+            units[-1].append(message)
+        else:
+            units.append([message])
+    kinds = [json.dumps([_kind(message) for message in unit]) for unit in units]
+    for length in range(1, _LONGEST_ROUND + 1):
+        kept: list[int] = []
+        for index in range(len(units)):
+            kept.append(index)
+            last = [kinds[one] for one in kept[-3 * length :]]
+            if last[:length] == last[length : 2 * length] == last[2 * length :] and len(last) == 3 * length:
+                del kept[-length:]
+        units, kinds = [units[one] for one in kept], [kinds[one] for one in kept]
+    return [message for unit in units for message in unit]
+
+
+def _kind(message: Message) -> list[Any]:
+    calls = [call["function"]["arguments"] for call in message.get("tool_calls", ())]
+    given = [isinstance(one, str) or bool(one) for one in calls]
+    return [
+        message["role"],
+        bool(message["content"].strip()),
+        given,
+        sorted(message.keys() - {"content", "tool_calls"}),
+    ]
 
 
 def _warn(template: ChatTemplate, what: str, names: Sequence[str], text: str | None = None) -> None:
@@ -306,18 +353,20 @@ class _Search:
         if self._syntax.calls is None and self._copy.arguments.get("tools"):
             # What the template might write of tools and calls is not what the model is asked for.
             first = replace(first, tools="told", calls=Calls(as_text=True), results="user")
-        missing = self._missing(first)
+        missing = self.missing(first)
         if not missing:
             return first
         error = self._error
         parted = [frozenset(roles) for roles in ((), ("user", "assistant"), ("user",), ("assistant",))]
         plans = [replace(_PLAINEST, parted=roles, unlisted=way) for way in (False, True) for roles in parted]
-        found = next((plan for plan in plans if not self._missing(plan)), None)
+        found = next((plan for plan in plans if not self.missing(plan)), None)
         if found is None:
-            what = ", ".join(dict.fromkeys(self._missing(_PLAINEST) or missing))
+            what = ", ".join(dict.fromkeys(self.missing(_PLAINEST) or missing))
             raise error or TemplateError(f"the chat template leaves out what messages say: {what}")
+        until = time.thread_time() + _MAX_SECONDS
         for lesser in (self._tools, self._documents, self._calls, self._system, self._turns):
-            found = next((plan for plan in lesser(found, first) if not self._missing(plan)), found)
+            in_time = itertools.takewhile(lambda _: time.thread_time() < until, lesser(found, first))
+            found = next((plan for plan in in_time if not self.missing(plan)), found)
         return found
 
     def warn(self, plan: Plan) -> None:
@@ -327,7 +376,7 @@ class _Search:
             text = self._template.render(messages, **arguments)
             _warn(self._template, "names of who speaks; say them in the text", [_SPEAKER], text)
 
-    def _missing(self, plan: Plan) -> list[str]:
+    def missing(self, plan: Plan) -> list[str]:
         """Return what a template leaves out under a plan; all of it if it refuses that."""
         messages, arguments = put(plan, self._syntax, self._copy.messages, self._copy.arguments)
         try:

@@ -348,3 +348,30 @@ def test_what_the_template_has_no_place_for_is_said_once(caplog: pytest.LogCaptu
     prompt_of(template_of("Kimi-K2-Instruct"), [{**user("Hi"), "name": "Alice"}])
     prompt_of(template_of("openai-gpt-oss-120b"), [user("Hi")], reasoning_effort="low")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "stem", ["Mistral-Small-3.2-24B-Instruct-2506", "openai-gpt-oss-120b", "ibm-granite-granite-3.3-2B-Instruct"]
+)
+def test_long_conversations_are_fitted_as_short_ones(stem: str) -> None:
+    template = ChatTemplate(TEMPLATES[stem].read_text(encoding="utf-8"), bos_token="<s>", eos_token="</s>")
+    messages = [system("Zsys")]
+    for turn in range(40):
+        messages += [user("Zu"), answer("Zb" if turn % 2 else None, call(2 * turn), call(2 * turn + 1))]
+        messages += [result(2 * turn, f"Zr{turn}."), result(2 * turn + 1, f"Zs{turn}."), answer("Za")]
+    prompt = prompt_of(template, [*messages, user("Zv")], tools=TOOLS)
+    assert not [word for word in said(messages) if word not in prompt]
+    assert prompt.index("Zr7.") < prompt.index("Zs7.") < prompt.index("Zr8.")
+    short, long = template.plans.values()
+    assert short == long
+    prompt_of(template, [*messages, *messages[1:], user("Zv")], tools=TOOLS)
+    assert len(template.plans) == 3
+
+
+def test_what_a_long_conversation_has_once_is_looked_at() -> None:
+    blind = "{% if loop.index == 50 %}{% else %}{{ m.content }}{% endif %}"
+    messages = [user("Zu"), answer("Za")] * 30
+    with pytest.raises(TemplateError, match="leaves out"):
+        prompt_of(ChatTemplate(HEAD + blind + TAIL), messages)
+    once = "{% if loop.index == 50 and m.content is string %}{% else %}" + EITHER + "{% endif %}"
+    assert prompt_of(ChatTemplate(HEAD + once + TAIL), messages).count("Zu") == 30

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
 from .messages import REQUEST, as_parts
+from .probe import FACT, SPEAKER, THOUGHT
 from .syntax import GENERIC_CALLS, THINKING_KWARGS, CallSyntax, Syntax
 from .writer import read_cut, told_documents, told_result, told_tools, written_calls
 
@@ -214,9 +215,6 @@ def put(
 # -- finding a plan ----------------------------------------------------------------------------------------------------
 
 
-_SPEAKER = "qspeakerq"
-
-
 class _Copy:
     """A copy of a request, with a word of ours in the place of each text.
 
@@ -244,7 +242,7 @@ class _Copy:
         self.messages = [self._message(message) for message in messages]
 
     def _word(self, what: str) -> str:
-        word = f"qword{len(self.words)}q"
+        word = f"{FACT[:-1]}{len(self.words)}{FACT[-1]}"
         self.words[word] = what
         return word
 
@@ -262,13 +260,13 @@ class _Copy:
         role = message["role"]
         what = "results of tools" if role == "tool" else f"text of the {role}"
         copy: Message = {"role": role, "content": self._text(what, message["content"])}
-        copy |= {key: "qthoughtq" for key in ("reasoning_content", "thinking", "reasoning") if message.get(key)}
+        copy |= {key: THOUGHT for key in ("reasoning_content", "thinking", "reasoning") if message.get(key)}
         if message.get("tool_calls"):
             copy["tool_calls"] = [self._call(call) for call in message["tool_calls"]]
         if message.get("tool_call_id") is not None:
             copy["tool_call_id"] = self._id(str(message["tool_call_id"]))
         if isinstance(message.get("name"), str):
-            copy["name"] = _SPEAKER
+            copy["name"] = SPEAKER
         return copy
 
     def _call(self, call: Mapping[str, Any]) -> Message:
@@ -372,9 +370,9 @@ class _Search:
     def warn(self, plan: Plan) -> None:
         """Say so if the template does not write who speaks."""
         messages, arguments = put(plan, self._syntax, self._copy.messages, self._copy.arguments)
-        if any(message["role"] != "tool" and message.get("name") == _SPEAKER for message in messages):
+        if any(message["role"] != "tool" and message.get("name") == SPEAKER for message in messages):
             text = self._template.render(messages, **arguments)
-            _warn(self._template, "names of who speaks; say them in the text", [_SPEAKER], text)
+            _warn(self._template, "names of who speaks; say them in the text", [SPEAKER], text)
 
     def missing(self, plan: Plan) -> list[str]:
         """Return what a template leaves out under a plan; all of it if it refuses that."""

@@ -140,6 +140,7 @@ def render(
     if mark is None:
         raise ValidationError("the messages hold every character of Unicode's private use area, one of which is needed")
     from .fit import fitted
+    from .probe import WORDS
 
     texts = [text for text in special if len(text) > 1 and not text[0].isalnum()]
     syntax = template.syntax(**{key: value for key, value in arguments.items() if key not in REQUEST})
@@ -151,7 +152,9 @@ def render(
             arguments[name] = _guard(arguments[name], mark, tokens)
     escaped = f"\\u{ord(mark):04x}"  # what tojson(ensure_ascii=true) writes
     guarded, arguments = fitted(template, syntax, guarded, arguments)
-    return _cut(template.render(guarded, **arguments).replace(escaped, mark), mark, tokens)
+    text = template.render(guarded, **arguments).replace(escaped, mark)
+    assert all(word not in text or word in everything for word in WORDS), "a word of a probe is in the prompt"
+    return _cut(text, mark, tokens)
 
 
 class _Tokens:

@@ -23,6 +23,9 @@ OTHER_KEY, NUMBER = "qotherkeyq", 8150317
 ARGUMENTS = "qargumentsq"  # stands for the arguments in CallSyntax.body
 CALL_ID = "qcallid1x"  # Mistral's templates want nine letters and digits
 INDEX = "qindexq"  # stands for the number of a call, where templates count them
+FACT = "qfactq"  # with a number before its last letter, stands for a text of a request
+SPEAKER = "qspeakerq"
+WORDS = (ASKED, CONTENT, THOUGHT, NAME, KEY, VALUE, OTHER_KEY, ARGUMENTS, CALL_ID, INDEX, FACT[:-1], SPEAKER)
 
 _WORDS = re.compile(
     "|".join((ASKED, CONTENT, THOUGHT, NAME, KEY, VALUE, OTHER_KEY, str(NUMBER), ARGUMENTS, CALL_ID, INDEX))

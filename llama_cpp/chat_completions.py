@@ -71,7 +71,7 @@ class ChatCall:
 
     def response(self, results: Sequence[GenerationResult]) -> ChatCompletion:
         """Make the whole answer of what was generated."""
-        choices = [self._choice(index, result) for index, result in enumerate(results)]
+        choices = [chat_choice(index, result, self.n_top_logprobs or 0) for index, result in enumerate(results)]
         usage = usage_of(results, len(results))
         return {
             "id": self.id,
@@ -82,20 +82,6 @@ class ChatCall:
             "choices": choices,
             "usage": usage,
         }
-
-    def _choice(self, index: int, result: GenerationResult) -> ChatChoice:
-        assert result.message is not None
-        calls = result.message.get("tool_calls") or []
-        called = bool(calls) and _is_complete(calls[-1]["function"]["arguments"])
-        choice: ChatChoice = {
-            "index": index,
-            "message": result.message,
-            "logprobs": chat_logprobs(result.logprobs, self.n_top_logprobs or 0),
-            "finish_reason": "tool_calls" if called and result.finish_reason == "stop" else result.finish_reason,
-        }
-        if result.matches_grammar is not None:
-            choice["matches_grammar"] = result.matches_grammar
-        return choice
 
     def read(self, text: str, cut: bool) -> ChatMessage:
         """Make a message of an answer's whole text, which may be cut off."""
@@ -133,6 +119,28 @@ class ChatCall:
             "system_fingerprint": self.fingerprint,
             "choices": list(choices),
         }
+
+
+def chat_choice(index: int, result: GenerationResult, n_top: int) -> ChatChoice:
+    """Make one of a chat completion's answers.
+
+    Args:
+        index: number of the answer.
+        result: whose message was read of its text.
+        n_top: alternatives of each token to report, where there are log-probabilities.
+    """
+    assert result.message is not None
+    calls = result.message.get("tool_calls") or []
+    called = bool(calls) and _is_complete(calls[-1]["function"]["arguments"])
+    choice: ChatChoice = {
+        "index": index,
+        "message": result.message,
+        "logprobs": chat_logprobs(result.logprobs, n_top),
+        "finish_reason": "tool_calls" if called and result.finish_reason == "stop" else result.finish_reason,
+    }
+    if result.matches_grammar is not None:
+        choice["matches_grammar"] = result.matches_grammar
+    return choice
 
 
 class ChunkReader:

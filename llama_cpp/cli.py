@@ -50,16 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="llama-cpp",
-        usage="%(prog)s [-h] [--version] {run,chat,doctor} ...",
+        usage="%(prog)s [-h] [--version] {run,chat,batch,doctor} ...",
         description="Run GGUF models.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
-    commands = {"run": _run, "chat": _chat, "doctor": _doctor}
+    commands = {"run": _run, "chat": _chat, "batch": _batch, "doctor": _doctor}
     parser.add_argument(
         "command",
         choices=list(commands),
-        help="run: continue a text; chat: talk to a model; doctor: tell what llama.cpp runs on, and what is wrong "
+        help="run: continue a text; chat: talk to a model; batch: run the rows of a file; "
+        "doctor: tell what llama.cpp runs on, and what is wrong "
         "(llama-cpp chat --help, and so on)",
     )
     # Not a subparser: those take the model for the prompt when options stand between the two.
@@ -93,6 +94,12 @@ def _doctor(argv: Sequence[str]) -> int:
     from . import doctor  # which imports much that the others have no use for
 
     return doctor.main(argv)
+
+
+def _batch(argv: Sequence[str]) -> int:
+    from .batch import command
+
+    return command.main(argv)
 
 
 def _run_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@
     │   ├── GrammarError        .line, .column and .rule; a grammar that can't be parsed, or run
     │   ├── TemplateError       a chat template that fails, or does not end
     │   └── UnsupportedSchemaError  .keyword and .pointer; a JSON Schema that can't be enforced
+    ├── JobError                a batch job that can't begin or go on; what it finished is kept
     ├── ClosedError             a call on something that close() or shutdown() has released
     └── GenerationError         .text and .token_ids hold what was generated until then
         ├── ContextFullError    also a ValueError; .n_tokens and .n_ctx; the request is larger than the context
@@ -76,6 +77,10 @@ class UnsupportedSchemaError(ValidationError):
         super().__init__(message)
         self.keyword = keyword
         self.pointer = pointer
+
+
+class JobError(LlamaError):
+    """A batch job can't begin, go on or end; every row that it finished is in its journal."""
 
 
 class ClosedError(LlamaError):

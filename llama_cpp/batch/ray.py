@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from llama_cpp import GenerationResult, Llama, LlamaConfig, LlamaError, ValidationError
 from llama_cpp.hub import resolve_model
+
+from .columns import FIELDS, arrow_type
 
 try:
     import pyarrow as pa
@@ -20,31 +21,6 @@ except ImportError as error:
     raise ImportError(
         f'llama_cpp.batch.ray needs Ray Data ({error}): pip install "llama-cpp-cython[ray]"', name=error.name
     ) from error
-
-
-def _of_message(name: str) -> Callable[[GenerationResult], Any]:
-    return lambda result: None if result.message is None else result.message.get(name)
-
-
-def _text(result: GenerationResult) -> str | None:
-    return result.text if result.message is None else result.message["content"]
-
-
-_CALL = pa.struct(
-    {"id": pa.string(), "type": pa.string(), "function": pa.struct({"name": pa.string(), "arguments": pa.string()})}
-)
-# The types are fixed, since those that Arrow would infer differ between a batch of nulls and the next one.
-_FIELDS: dict[str, tuple[Callable[[GenerationResult], Any], pa.DataType]] = {
-    "text": (_text, pa.string()),
-    "reasoning_content": (_of_message("reasoning_content"), pa.string()),
-    "tool_calls": (_of_message("tool_calls"), pa.list_(_CALL)),
-    "token_ids": (operator.attrgetter("token_ids"), pa.list_(pa.int32())),
-    "finish_reason": (operator.attrgetter("finish_reason"), pa.string()),
-    "prompt_tokens": (operator.attrgetter("usage.prompt_tokens"), pa.int64()),
-    "cached_tokens": (operator.attrgetter("usage.cached_tokens"), pa.int64()),
-    "completion_tokens": (operator.attrgetter("usage.completion_tokens"), pa.int64()),
-    "seed": (operator.attrgetter("seed"), pa.int64()),
-}
 
 
 class LlamaPredictor:
@@ -61,8 +37,8 @@ class LlamaPredictor:
         text_column: new column for the generated texts; for messages, the content of the answer.
         error_column: new column for the errors; null where there was none.
         extra_columns: more new columns, as {name: field}; the fields are "reasoning_content" and "tool_calls" of the
-            answers to messages, "token_ids", "finish_reason", "prompt_tokens", "cached_tokens", "completion_tokens" and
-            "seed".
+            answers to messages, "token_ids", "finish_reason", "matches_grammar", "prompt_tokens", "cached_tokens",
+            "completion_tokens" and "seed".
         config: how the model is loaded, as a LlamaConfig or a dict of its fields. Unless it has n_threads, the actor
             uses as many threads as its `num_cpus`, but one at least.
         **options: arguments of `Llama.generate_batch` for all rows, such as max_tokens, sampling and stop; on_error is
@@ -98,8 +74,8 @@ class LlamaPredictor:
             raise ValidationError("LlamaPredictor has no on_error: a row's error is in the column of errors")
         extra = dict(extra_columns or {})
         for field in extra.values():
-            if field not in _FIELDS:
-                raise ValidationError(f"extra_columns has an unknown field, {field!r}; there are: {', '.join(_FIELDS)}")
+            if field not in FIELDS:
+                raise ValidationError(f"extra_columns has an unknown field, {field!r}; there are: {', '.join(FIELDS)}")
         new = [text_column, error_column, *extra]
         if len(set(new)) < len(new):
             raise ValidationError(f"two of the new columns have the same name: {', '.join(new)}")
@@ -131,9 +107,8 @@ class LlamaPredictor:
         results = [row if isinstance(row, GenerationResult) else None for row in rows]
         errors = [_describe(index, row) if isinstance(row, LlamaError) else None for index, row in enumerate(rows)]
         for name, field in self._fields.items():
-            get, kind = _FIELDS[field]
-            values = [None if result is None else get(result) for result in results]
-            batch = batch.append_column(name, pa.array(values, kind))
+            values = [None if result is None else FIELDS[field](result) for result in results]
+            batch = batch.append_column(name, pa.array(values, arrow_type(field)))
         return batch.append_column(self._error_column, pa.array(errors, pa.string()))
 
     def _prompts(self, batch: pa.Table) -> list[Any]:

@@ -35,7 +35,7 @@ def test_commands_are_there_with_their_options(line: str, capsys: pytest.Capture
 
 
 def test_there_are_commands() -> None:
-    assert {line.split()[1] for line in COMMANDS} == {"chat", "doctor", "run"}
+    assert {line.split()[1] for line in COMMANDS} == {"batch", "chat", "doctor", "run"}
 
 
 @pytest.mark.parametrize("target", TARGETS)

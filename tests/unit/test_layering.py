@@ -75,11 +75,11 @@ ALLOWED = {
         "results",
         "session",
     },
-    "cli": {"__init__", "doctor", "hub"},
+    "cli": {"__init__", "batch", "doctor", "hub"},
     "doctor": {"__init__", "_core", "hub", "machine", "selftest"},
     "selftest": {"__init__", "_core", "config", "files"},
     "__main__": {"cli"},
-    "batch": {"__init__", "hub"},
+    "batch": {"__init__", "_core", "chat_completions", "completions", "config", "hub", "state"},
     "completions": {"config", "errors", "results", "types"},
 }
 

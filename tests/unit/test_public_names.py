@@ -26,6 +26,7 @@ NAMES = [
     "GenerationResult",
     "GenerationTimeoutError",
     "GrammarError",
+    "JobError",
     "Llama",
     "LlamaConfig",
     "LlamaError",

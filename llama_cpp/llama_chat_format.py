@@ -6,10 +6,17 @@ from .compat.chat_handlers import (
     CHATML_BOS_TOKEN,
     CHATML_CHAT_TEMPLATE,
     CHATML_EOS_TOKEN,
+    LLAMA3_INSTRUCT_CHAT_TEMPLATE,
+    MISTRAL_INSTRUCT_BOS_TOKEN,
+    MISTRAL_INSTRUCT_CHAT_TEMPLATE,
+    MISTRAL_INSTRUCT_EOS_TOKEN,
+    MIXTRAL_INSTRUCT_CHAT_TEMPLATE,
+    BuiltInFormatter,
     ChatFormatter,
     ChatFormatterResponse,
     Gemma4ChatHandler,
     Jinja2ChatFormatter,
+    Llama3VisionAlpha,
     Llama3VisionAlphaChatHandler,
     LlamaChatCompletionHandler,
     LlamaChatCompletionHandlerNotFoundException,
@@ -27,6 +34,7 @@ from .compat.chat_handlers import (
     _grammar_for_response_format,
     chat_formatter_to_chat_completion_handler,
     chatml_function_calling,
+    formatter_of,
     get_chat_completion_handler,
     guess_chat_format_from_gguf_metadata,
     hf_autotokenizer_to_chat_completion_handler,
@@ -41,10 +49,16 @@ __all__ = [
     "CHATML_BOS_TOKEN",
     "CHATML_CHAT_TEMPLATE",
     "CHATML_EOS_TOKEN",
+    "LLAMA3_INSTRUCT_CHAT_TEMPLATE",
+    "MISTRAL_INSTRUCT_BOS_TOKEN",
+    "MISTRAL_INSTRUCT_CHAT_TEMPLATE",
+    "MISTRAL_INSTRUCT_EOS_TOKEN",
+    "MIXTRAL_INSTRUCT_CHAT_TEMPLATE",
     "ChatFormatter",
     "ChatFormatterResponse",
     "Gemma4ChatHandler",
     "Jinja2ChatFormatter",
+    "Llama3VisionAlpha",
     "Llama3VisionAlphaChatHandler",
     "LlamaChatCompletionHandler",
     "LlamaChatCompletionHandlerNotFoundException",
@@ -71,3 +85,10 @@ __all__ = [
     "register_chat_completion_handler",
     "register_chat_format",
 ]
+
+
+def __getattr__(name: str) -> BuiltInFormatter:
+    formatter = formatter_of(name)
+    if formatter is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return formatter

@@ -66,7 +66,7 @@ _LLAMA_2 = (
 _MISTRAL = (
     _SYSTEM_IN_FIRST_TURN.replace("OPEN", "messages[0].content + '\\n\\n'")
     + "{{ bos_token }}{% for message in turns %}{% if message.role == 'assistant' %}"
-    "{{ ' ' + message.content + eos_token }}"
+    "{{ message.content + eos_token }}"
     "{% else %}{{ '[INST] ' + (lead if loop.first else '') + message.content + ' [/INST]' }}{% endif %}"
     "{% endfor %}"
 )
@@ -159,6 +159,10 @@ CHAT_FORMATS = {
         stop=("</s>",),
     ),
 }
+
+
+# What BOS is called where a format is put into text without a model; "<s>" where it is not among these.
+BOS_TEXTS = {"gemma": "<bos>", "llama-3": "<|begin_of_text|>"}
 
 
 def chat_format_of(name: str | None) -> ChatFormat | None:

@@ -12,7 +12,7 @@ from ..errors import LlamaError, UnsupportedSchemaError, ValidationError
 from ..grammar.grammar import LlamaGrammar
 from ..streams import Stream
 from .callbacks import StoppingCriteriaList
-from .chat_formats import CHAT_FORMATS, chat_format_of
+from .chat_formats import BOS_TEXTS, CHAT_FORMATS, chat_format_of
 
 if TYPE_CHECKING:
     import os
@@ -25,6 +25,10 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 CHATML_CHAT_TEMPLATE = CHATML
 CHATML_BOS_TOKEN = "<s>"
 CHATML_EOS_TOKEN = "<|im_end|>"
+MISTRAL_INSTRUCT_CHAT_TEMPLATE = MIXTRAL_INSTRUCT_CHAT_TEMPLATE = CHAT_FORMATS["mistral-instruct"].template
+MISTRAL_INSTRUCT_BOS_TOKEN = "<s>"
+MISTRAL_INSTRUCT_EOS_TOKEN = "</s>"
+LLAMA3_INSTRUCT_CHAT_TEMPLATE = CHAT_FORMATS["llama-3"].template
 
 # What a handler is given where the caller of create_chat_completion does not say.
 HANDLER_DEFAULTS: dict[str, Any] = {
@@ -135,6 +139,32 @@ class Jinja2ChatFormatter(ChatFormatter):
     def to_chat_handler(self) -> LlamaChatCompletionHandler:
         """Make a chat handler of the formatter."""
         return chat_formatter_to_chat_completion_handler(self)
+
+
+class BuiltInFormatter(Jinja2ChatFormatter):
+    """Makes prompts in a built-in chat format, as llama-cpp-python's `format_<name>` functions do.
+
+    Args:
+        name: of the format.
+    """
+
+    def __init__(self, name: str) -> None:
+        chat_format = CHAT_FORMATS[name]
+        super().__init__(chat_format.template, MISTRAL_INSTRUCT_EOS_TOKEN, BOS_TEXTS.get(name, "<s>"))
+        self._stop = [*chat_format.stop]
+
+    def __call__(self, messages: list[Any], **kwargs: Any) -> ChatFormatterResponse:
+        """Render the template; what else those functions are given has no place in it."""
+        made = super().__call__(messages=messages)
+        return ChatFormatterResponse(made.prompt, self._stop or made.stop, added_special=True)
+
+
+def formatter_of(function: str) -> BuiltInFormatter | None:
+    """Return the formatter that a function's name stands for, such as "format_llama2"; None if it is none."""
+    wanted = function.removeprefix("format_").replace("_", "")
+    names = (name for name in CHAT_FORMATS if name.replace("-", "").replace("_", "") == wanted)
+    name = next(names, None) if function.startswith("format_") else None
+    return None if name is None else BuiltInFormatter(name)
 
 
 def chat_formatter_to_chat_completion_handler(chat_formatter: ChatFormatter) -> LlamaChatCompletionHandler:
@@ -471,6 +501,9 @@ class NanoLlavaChatHandler(_NoVision): ...  # noqa: D101
 
 
 class Llama3VisionAlphaChatHandler(_NoVision): ...  # noqa: D101
+
+
+Llama3VisionAlpha = Llama3VisionAlphaChatHandler
 
 
 class MiniCPMv26ChatHandler(_NoVision): ...  # noqa: D101

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from ctypes import c_void_p
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,9 @@ class CompatMixin:
         def _check_grammar(self, grammar: Any) -> LlamaGrammar | None: ...
         def _draw_seed(self, seed: int | None, sampling: SamplingParams) -> int: ...
         def _count_tokens(self, text: str, add_special: bool = False) -> int: ...
+
+        @property
+        def ctx(self) -> _core.Context: ...  # noqa: D102
 
         n_vocab: Callable[[], int]
         n_ctx: Callable[[], int]
@@ -522,9 +526,13 @@ class CompatMixin:
 
     @property
     def _ctx(self) -> SimpleNamespace:
-        """What programs reach into llama-cpp-python's inner context for, mostly to empty the memory."""
-        names = ("ctx", "kv_cache_clear", "kv_cache_seq_rm", "kv_cache_seq_cp", "kv_cache_seq_keep")
-        return SimpleNamespace(**{name: getattr(self, name) for name in names})
+        """What programs reach into llama-cpp-python's inner context for, mostly to empty the memory.
+
+        A vocabulary alone has no context: its `ctx` is a NULL pointer.
+        """
+        names = ("kv_cache_clear", "kv_cache_seq_rm", "kv_cache_seq_cp", "kv_cache_seq_keep")
+        address = c_void_p() if self._config.vocab_only else self.ctx
+        return SimpleNamespace(ctx=address, **{name: getattr(self, name) for name in names})
 
     @property
     def model_params(self) -> SimpleNamespace:

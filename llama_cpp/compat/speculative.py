@@ -32,15 +32,22 @@ class LlamaPromptLookupDecoding(LlamaDraftModel):
         self.max_ngram_size = max_ngram_size
         self.num_pred_tokens = num_pred_tokens
 
-    def __call__(self, input_ids: npt.NDArray[np.intc], /, **kwargs: Any) -> npt.NDArray[np.intc]:
+    @staticmethod
+    def find_candidate_pred_tokens(
+        input_ids: npt.NDArray[np.intc], max_ngram_size: int, num_pred_tokens: int
+    ) -> npt.NDArray[np.intc]:
         """Return what followed where the longest ending was first; an empty array if it was nowhere."""
         import numpy as np
 
         ids = np.asarray(input_ids, dtype=np.intc)
-        for size in range(min(self.max_ngram_size, len(ids) - 1), 0, -1):
+        for size in range(min(max_ngram_size, len(ids) - 1), 0, -1):
             windows = np.lib.stride_tricks.sliding_window_view(ids[:-1], size)
             found = np.flatnonzero((windows == ids[-size:]).all(axis=1))
             if len(found):
                 start = found[0] + size
-                return ids[start : start + self.num_pred_tokens]
+                return ids[start : start + num_pred_tokens]
         return ids[:0]
+
+    def __call__(self, input_ids: npt.NDArray[np.intc], /, **kwargs: Any) -> npt.NDArray[np.intc]:
+        """Return guesses, as `find_candidate_pred_tokens` has them."""
+        return self.find_candidate_pred_tokens(input_ids, self.max_ngram_size, self.num_pred_tokens)

@@ -928,3 +928,38 @@ def test_a_pickled_instance_has_the_same_options(tiny_path: Path) -> None:
         assert two.chat_handler is print
         assert (two.spm_infill, two.last_n_tokens_size) == (True, 7)
         assert two._options == one._options
+
+
+# -- as llama-cpp-python's own tests have it ---------------------------------------------------------------------------
+
+
+def test_guesses_can_be_asked_for_without_an_object() -> None:
+    find = llama_cpp.llama_speculative.LlamaPromptLookupDecoding.find_candidate_pred_tokens
+    assert find(np.array([1, 2, 3] * 3), max_ngram_size=3, num_pred_tokens=2).tolist() == [1, 2]
+    assert find(np.arange(9), max_ngram_size=3, num_pred_tokens=2).tolist() == []
+
+
+def test_formats_are_functions_too() -> None:
+    module: Any = llama_cpp.llama_chat_format
+    messages = [
+        {"role": "user", "content": "Instruction"},
+        {"role": "assistant", "content": "Answer"},
+        {"role": "user", "content": "More"},
+    ]
+    made = module.format_mistral_instruct(messages=messages)
+    prompt = made.prompt if made.added_special else f"<s>{made.prompt}"
+    assert prompt == "<s>[INST] Instruction [/INST]Answer</s>[INST] More [/INST]"
+    assert module.format_chatml(messages).prompt.startswith("<|im_start|>user\nInstruction<|im_end|>\n")
+    assert module.format_llama3(messages).prompt.startswith("<|begin_of_text|>")
+    assert module.format_open_orca(messages, tools=None).stop == ["<|end_of_turn|>"]
+    for name in ("alpaca", "baichuan2", "llama2", "oasst_llama", "redpajama_incite", "zephyr", "phind"):
+        assert "More" in getattr(module, f"format_{name}")(messages).prompt
+    assert module.MISTRAL_INSTRUCT_CHAT_TEMPLATE
+    with pytest.raises(AttributeError, match="format_none"):
+        _ = module.format_none
+
+
+def test_a_vocabulary_alone_has_an_inner_context(tiny_path: Path) -> None:
+    with load(tiny_path, vocab_only=True) as vocabulary:
+        assert vocabulary._ctx.ctx is not None
+        assert vocabulary.tokenize(b"the people") == vocabulary.tokenize(b"the people", add_bos=True)

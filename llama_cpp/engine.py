@@ -40,6 +40,7 @@ from .errors import (
     ValidationError,
 )
 from .grammar.constraint import Constraint, Vocabulary
+from .grammar.jsonschema.checks import checks_of
 from .machine import available_memory
 from .results import GenerationResult, ScoredText, Timings, Usage
 
@@ -787,6 +788,7 @@ class Engine:
                 begun=request.begun.encode(),
                 fast_forward=not one_by_one,
                 canonical=not request.processors,  # which may have tokens of their own in mind
+                checks=None if grammar.checks is None else checks_of(grammar.checks),
             )
             return {"constraint": constraint}
         sampler = _core.Sampler(self._vocab)
@@ -1053,10 +1055,10 @@ def _matches(request: Request, outcome: dict[str, Any]) -> bool | None:
         mark, grammar = request.answer
         text = text.partition(mark)[2].lstrip() if mark else text
     if outcome["finish_reason"] == "stop" and not outcome["stopped_by_text"] and not outcome["stop_token"]:
-        if grammar.exact:
+        if grammar.exact and (grammar.checks is None or grammar is request.grammar):
             return True
         # What is no answer is a call, which the grammar has held exactly.
-        return not dataclasses.replace(grammar, exact=True).accepts(text) or grammar.check(text) is None
+        return not dataclasses.replace(grammar, exact=True, checks=None).accepts(text) or grammar.accepts(text)
     return not grammar.names_tokens and grammar.accepts(text)
 
 

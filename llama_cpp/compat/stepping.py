@@ -10,6 +10,7 @@ from .. import _core
 from ..config import DEFAULT_N_BATCH, SamplingParams
 from ..engine import Engine, Request, vocabulary_of
 from ..grammar.constraint import Constraint
+from ..grammar.jsonschema.checks import checks_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +122,8 @@ def make_sampler(
     if grammar is not None and grammar.gbnf is not None:
         sampler.add_grammar(grammar.gbnf, grammar.root)
     elif grammar is not None and grammar.llguidance is not None:
-        constraint = Constraint(vocabulary_of(model), grammar.llguidance, fast_forward=False)
+        checks = None if grammar.checks is None else checks_of(grammar.checks)
+        constraint = Constraint(vocabulary_of(model), grammar.llguidance, fast_forward=False, checks=checks)
         sampler.add_custom(_on_scores(model.vocab.n_tokens, _masking(constraint)), _accepting(constraint, model.vocab))
     if params.temp == 0.0:
         return sampler.add_greedy()

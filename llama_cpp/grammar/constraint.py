@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import ValidationError
+from ..errors import GenerationError, ValidationError
+from .jsonschema.checks import Checks, State, Violation
 from .matching import error_of, new_matcher
 from .trigger import Trigger, Watch
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_PIECE = 64  # bytes of a token that the approximate tokenizer looks for
 MAX_MATCHERS = 32  # kept for each model
+MAX_TRIES = 300  # tokens that are tried, where a value may end that must not, to see whether another one can follow
 
 
 class Vocabulary:
@@ -129,6 +131,7 @@ class Constraint:
         begun: text that the grammar has begun with already.
         fast_forward: let `accept` return what must follow.
         canonical: if not, allow it in those tokens alone, one at a time.
+        checks: what is checked at the ends of values, beside the grammar.
 
     Raises:
         ValidationError: if llguidance refuses the grammar, or that text.
@@ -143,6 +146,7 @@ class Constraint:
         begun: bytes = b"",
         fast_forward: bool = True,
         canonical: bool = True,
+        checks: Checks | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._matcher = vocabulary.matcher(grammar)
@@ -153,6 +157,9 @@ class Constraint:
         if begun and not self._matcher.consume_tokens(vocabulary(begun)):
             text = begun.decode("utf-8", "replace")
             raise ValidationError(f"no text of the grammar begins with {text!r}, which the answer is to go on with")
+        self._checks = checks
+        self._tries = 0
+        self._state = None if checks is None else checks.after(checks.start, begun)
 
     def allows(self, token: int) -> bool:
         """Tell whether a token may come next."""
@@ -162,8 +169,12 @@ class Constraint:
         if self._forced:
             return token == self._forced[0]
         if token in self._vocabulary.eog:
-            return bool(self._matcher.is_accepting())
-        return self._spelled(token) is not None
+            return bool(self._matcher.is_accepting()) and self._may_end()
+        tokens = self._spelled(token)
+        if tokens is None or self._state is None:
+            return tokens is not None
+        self._tries = MAX_TRIES
+        return self._leads_on(self._matcher, self._state, tokens)
 
     def mask(self, address: int, n_bytes: int) -> None:
         """Set a bit, at an address, for each token that `allows` may allow; the vocabulary is padded to 32 tokens."""
@@ -191,16 +202,20 @@ class Constraint:
         else:
             tokens = [token] if self._forced else self._spelled(token) or [token]
         self._consume(tokens)
+        self._follow(tokens)
         if self._forced:
             del self._forced[0]
             return []
         if not self._fast_forward and not self._canonical:
             return []
         forced = [one for one in self._matcher.compute_ff_tokens() if one not in self._vocabulary.eog]
+        if self._state is not None:
+            self._check_forced(forced)
         if not self._fast_forward:
             self._forced = forced
             return []
         self._consume(forced)
+        self._follow(forced)
         return forced
 
     def stopped(self) -> bool:
@@ -214,6 +229,56 @@ class Constraint:
     def _begun(self, watch: Watch, token: int) -> bytes | int | None:
         """Return what the grammar begins with if a token comes next: it, or the text that ends in it; None if not."""
         return token if watch.begins_with(token) else watch.add(self._vocabulary.tokens[token])
+
+    # -- checks at the ends of values ----------------------------------------------------------------------------------
+
+    def _may_end(self) -> bool:
+        if self._checks is None or self._state is None:
+            return True
+        try:
+            self._checks.ended(self._state)
+        except Violation:
+            return False
+        return True
+
+    def _leads_on(self, matcher: LLMatcher, state: State, tokens: list[int]) -> bool:
+        """Tell whether no value ends wrongly in tokens, and something can follow; after many tries, that is hoped."""
+        assert self._checks is not None
+        try:
+            after = self._checks.after(state, self._text(tokens))
+        except Violation:
+            return False
+        if not self._checks.is_risky(after):
+            return True
+        following = matcher.deep_copy()
+        following.consume_tokens(tokens)
+        mask = int.from_bytes(following.compute_bitmask(), "little")
+        while mask and self._tries:
+            lowest = mask & -mask
+            mask ^= lowest
+            one = lowest.bit_length() - 1
+            if self._vocabulary.tokens[one].isspace() or one in self._vocabulary.eog:
+                continue  # with blank space, the same would follow as without
+            self._tries -= 1
+            if self._leads_on(following, after, [one]):
+                return True
+        return not self._tries
+
+    def _text(self, tokens: list[int]) -> bytes:
+        return b"".join(self._vocabulary.tokens[token] for token in tokens if token not in self._vocabulary.eog)
+
+    def _follow(self, tokens: list[int]) -> None:
+        if self._checks is not None and self._state is not None:
+            self._state = self._checks.after(self._state, self._text(tokens))
+
+    def _check_forced(self, forced: list[int]) -> None:
+        """Refuse tokens that must follow, and in which a value ends that must not."""
+        assert self._checks is not None
+        assert self._state is not None
+        try:
+            self._checks.after(self._state, self._text(forced))
+        except Violation as problem:
+            raise GenerationError(f"nothing valid can follow what was generated: {problem}") from None
 
     def _spelled(self, token: int) -> list[int] | None:
         """Return the tokens that the grammar knows a token as, None if it allows none of them."""

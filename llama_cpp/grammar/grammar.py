@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import check_c_text, check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
 from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
+from .jsonschema.checks import Violation, checks_of
 from .matching import byte_tokenizer, error_of, new_matcher
 from .trigger import Trigger
 
@@ -63,6 +64,7 @@ class LlamaGrammar:
         trigger: of a lazy llguidance grammar: where in the text it begins.
         schema: JSON text of the schema that it was made of.
         resources: JSON text of the schemas that its references lead to.
+        checks: what is checked at the ends of values while a text is written, beside that source.
         exact: whether every text that it accepts is valid; False is for schemas compiled with strict=False, whose texts
             are validated when they are complete.
     """
@@ -75,6 +77,7 @@ class LlamaGrammar:
     trigger: Trigger | None = None
     schema: str | None = None
     resources: str | None = None
+    checks: str | None = None
     exact: bool = True
     _report: tuple[Report, ...] = dataclasses.field(default=(), repr=False)
 
@@ -174,11 +177,12 @@ class LlamaGrammar:
             ValidationError: if it is no valid schema.
         """
         value = schema_of(schema)
-        compiled = compile_schema(value, whitespace=whitespace, strict=strict, resources=resources)
+        compiled = compile_schema(value, whitespace=whitespace, strict=strict, resources=resources, checked=True)
         return cls(
             llguidance=compiled.grammar,
             schema=text_of(value),
             resources=resources_text(resources),
+            checks=compiled.checks,
             exact=compiled.exact,
             _report=compiled.report,
         )
@@ -262,6 +266,13 @@ class LlamaGrammar:
             offset = len(data[:n_taken].decode("utf-8", "ignore"))
             wrong = f"{text[offset : offset + 1]!r} can't stand at offset {offset}"
             return Explanation(False, offset, f"{wrong}: {_allowed(matcher)}")
+        if self.checks is not None:
+            try:
+                checks = checks_of(self.checks)
+                checks.ended(checks.after(checks.start, data))
+            except Violation as problem:
+                offset = len(data[: problem.offset].decode("utf-8", "ignore"))
+                return Explanation(False, offset, f"the value that ends at offset {offset} must not: {problem}")
         if not matcher.is_accepting():
             return Explanation(False, len(text), f"the text ends too early: {_allowed(matcher)}")
         failure = self.check(text)

@@ -14,7 +14,15 @@ from typing import Any
 import jsonschema
 import pytest
 
-from llama_cpp import GenerationResult, Llama, LlamaGrammar, SamplingParams, UnsupportedSchemaError, ValidationError
+from llama_cpp import (
+    GenerationError,
+    GenerationResult,
+    Llama,
+    LlamaGrammar,
+    SamplingParams,
+    UnsupportedSchemaError,
+    ValidationError,
+)
 from tests.helpers import GREEDY, load
 
 PROMPT = "the people of the world"
@@ -30,9 +38,34 @@ PERSON = {
     "required": ["name", "age", "tags", "member"],
     "additionalProperties": False,
 }
-# Two letters that differ, which no grammar asks of items with a pattern.
-DIFFERENT = {"type": "array", "items": {"type": "string", "pattern": "^[a-d]$"}, "minItems": 2, "maxItems": 2}
-DIFFERENT["uniqueItems"] = True
+# A letter, or the same one twice, which no grammar asks for.
+SAME = {"type": "string", "allOf": [{"pattern": "^[a-d]{1,2}$"}, {"pattern": r"^(.)\1?$"}]}
+UNIQUE: dict[str, Any] = {
+    "letters": {"type": "array", "items": {"type": "string", "pattern": "^[a-d]$"}, "minItems": 3, "maxItems": 3},
+    "texts": {"type": "array", "items": {"type": "string", "maxLength": 2}, "minItems": 2, "maxItems": 6},
+    "numbers": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 0, "maximum": 99},
+        "minItems": 2,
+        "maxItems": 8,
+    },
+    "objects": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"a": {"type": "boolean"}, "b": {"enum": [1, 2, 3]}},
+            "required": ["a"],
+        },
+        "minItems": 2,
+        "maxItems": 3,
+    },
+}
+UNIQUE = {name: {**schema, "uniqueItems": True} for name, schema in UNIQUE.items()}
+UNIQUE["objects"]["items"]["additionalProperties"] = False
+UNIQUE["cents"] = {"type": "array", "items": {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 9}}
+UNIQUE["cents"] |= {"minItems": 2, "maxItems": 4}
+UNIQUE["names"] = {"type": "object", "minProperties": 2, "maxProperties": 2, "propertyNames": {"pattern": "^[ab]$"}}
+UNIQUE["names"]["additionalProperties"] = {"type": "boolean"}
 GRAMMARS = {
     "schema": LlamaGrammar.from_json_schema(PERSON, whitespace=""),
     "choices": LlamaGrammar.from_choices(["yes", "no", 'per\'haps "日本"']),
@@ -85,21 +118,21 @@ def test_a_text_that_is_cut_does_not_claim_to_be_valid(llm: Llama) -> None:
 
 
 def test_a_text_that_only_looks_valid_does_not_claim_to_be(llm: Llama) -> None:
-    grammar = LlamaGrammar.from_json_schema(DIFFERENT, whitespace="", strict=False)
+    grammar = LlamaGrammar.from_json_schema(SAME, whitespace="", strict=False)
     assert not grammar.exact
     rows = [{"prompt": f"{PROMPT} {index}", "seed": index, "grammar": grammar} for index in range(24)]
     claims = set()
     for result in llm.generate_batch(rows, max_tokens=100, sampling=HOT):
         assert isinstance(result, GenerationResult)
         assert result.finish_reason == "stop"
-        assert result.matches_grammar == jsonschema.Draft202012Validator(DIFFERENT).is_valid(json.loads(result.text))
+        assert result.matches_grammar == jsonschema.Draft202012Validator(SAME).is_valid(json.loads(result.text))
         claims.add(result.matches_grammar)
     assert claims == {True, False}
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_chat_says_whether_an_answer_is_valid(llm: Llama, stream: bool) -> None:
-    wanted = {"name": "different", "schema": DIFFERENT}
+    wanted = {"name": "same", "schema": SAME}
     messages = [{"role": "user", "content": PROMPT}]
     with pytest.raises(UnsupportedSchemaError):
         llm.create_chat_completion(
@@ -116,10 +149,31 @@ def test_chat_says_whether_an_answer_is_valid(llm: Llama, stream: bool) -> None:
         )
         choices = [chunk["choices"][0] for chunk in answer] if stream else answer["choices"]
         texts = [one["delta"].get("content", "") if stream else one["message"]["content"] for one in choices]
-        first, second = json.loads("".join(texts))
-        assert choices[-1]["matches_grammar"] == (first != second)
+        assert choices[-1]["matches_grammar"] == (len(set(json.loads("".join(texts)))) == 1)
         said.add(choices[-1]["matches_grammar"])
     assert said == {True, False}
+
+
+@pytest.mark.parametrize("name", UNIQUE)
+@pytest.mark.parametrize("draft_tokens", [0, 3])
+def test_values_that_must_not_end_do_not(llm: Llama, name: str, draft_tokens: int) -> None:
+    grammar = LlamaGrammar.from_json_schema(UNIQUE[name])
+    validator = jsonschema.Draft202012Validator(UNIQUE[name])
+    rows = [{"prompt": f"{PROMPT} {index}", "seed": index, "grammar": grammar} for index in range(20)]
+    results = llm.generate_batch(rows, max_tokens=150, sampling=HOT, draft_tokens=draft_tokens)
+    for result in results:
+        assert isinstance(result, GenerationResult), result
+        assert result.matches_grammar == (result.finish_reason == "stop")
+        if result.matches_grammar:
+            assert validator.is_valid(json.loads(result.text)), result.text
+    assert sum(isinstance(result, GenerationResult) and bool(result.matches_grammar) for result in results) >= 15
+
+
+def test_where_nothing_valid_can_follow_the_generation_ends_with_an_error(llm: Llama) -> None:
+    schema = {"type": "array", "items": {"type": "string", "pattern": "^[ab]$"}, "minItems": 3, "uniqueItems": True}
+    grammar = LlamaGrammar.from_json_schema(schema)
+    with pytest.raises(GenerationError, match=r"no token could be chosen|nothing valid can follow"):
+        llm.generate(PROMPT, 100, HOT, grammar=grammar)
 
 
 def test_what_must_follow_is_appended_without_sampling(llm: Llama) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_cpp import LlamaGrammar, UnsupportedSchemaError, ValidationError
+from llama_cpp.grammar.jsonschema.checks import Checks, State, Violation, checks_of
 from llama_cpp.grammar.jsonschema.formats import FORMATS
 from llama_cpp.grammar.matching import byte_tokenizer
 
@@ -96,12 +98,10 @@ def test_keywords_mean_what_the_specification_says(schema: Any, valid: list[Any]
 @pytest.mark.parametrize(
     ("schema", "keyword", "pointer"),
     [
-        ({"type": "array", "uniqueItems": True}, "uniqueItems", "/uniqueItems"),
-        ({"properties": {"a/b": {"type": "number", "multipleOf": 0.01}}}, "multipleOf", "/properties/a~1b/multipleOf"),
-        ({"items": {"format": "regex"}}, "format", "/items/format"),
+        ({"type": "array", "not": {"uniqueItems": True}}, "not", "/not"),
+        ({"properties": {"a/b": {"pattern": r"(a)\1"}}}, "pattern", "/properties/a~1b/pattern"),
         ({"not": {"format": "date"}}, "format", "/not/format"),
         ({"pattern": r"(a)\1"}, "pattern", "/pattern"),
-        ({"type": "object", "minProperties": 2}, "minProperties", "/minProperties"),
         ({"$ref": "https://example.com/other"}, "$ref", "/$ref"),
         ({"$ref": "#"}, "$ref", ""),
     ],
@@ -113,30 +113,26 @@ def test_what_can_not_be_enforced_is_refused_by_name(schema: Any, keyword: str, 
 
 
 def test_without_strict_it_is_checked_afterwards() -> None:
-    schema = {"type": "array", "items": {"type": "string"}, "uniqueItems": True, "oneOf": [{"minItems": 1}, False]}
+    schema = {"type": "array", "items": {"pattern": r"^(a|b)\1$"}, "oneOf": [{"minItems": 1}, False]}
     grammar = LlamaGrammar.from_json_schema(schema, strict=False)
     assert not grammar.exact
     assert {entry.pointer: entry.status for entry in grammar.report()} == {
         "/type": "enforced",
         "/items": "enforced",
-        "/items/type": "enforced",
+        "/items/pattern": "checked afterwards",
         "/oneOf": "rewritten",
         "/oneOf/0/minItems": "enforced",
-        "/uniqueItems": "checked afterwards",
     }
-    assert grammar.accepts('["a", "b"]')
-    assert not grammar.accepts("[1]")
-    assert "non-unique" in grammar.explain('["a", "a"]').reason
+    assert grammar.accepts('["aa", "bb"]')
+    assert not grammar.accepts("[]")
+    assert "does not match" in grammar.explain('["aa", "ab"]').reason
 
 
 @pytest.mark.parametrize(
     ("schema", "texts", "reason"),
     [
-        ({"type": "array", "uniqueItems": True}, ("[1, [1]]", "[1, 1]", "1"), "non-unique"),
-        ({"type": "string", "format": "regex"}, ('"a+"', '"["', "1"), "is not a 'regex'"),
-        ({"items": {"type": "number", "multipleOf": 0.01}}, ("[1.25]", "[0.123]", '["a"]'), "not a multiple of 0.01"),
+        ({"type": "array", "not": {"uniqueItems": True}}, ("[1, 1]", "[1, 2]", "1"), "should not be valid"),
         ({"type": "string", "pattern": r"^(a+)b\1$"}, ('"aba"', '"ab"', "1"), "does not match"),
-        ({"type": "object", "minProperties": 2}, ('{"a": 1, "b": 1}', '{"a": 1}', "[]"), "enough properties"),
         ({"type": "string", "not": {"format": "ipv4"}}, ('"a"', '"1.2.3.4"', "1"), "should not be valid"),
         (
             {"properties": {"a": {"$ref": "x.json"}}, "type": "object"},
@@ -161,6 +157,66 @@ def test_without_strict_the_rest_is_enforced_and_the_text_validated(
     assert (outcome.accepted, outcome.offset) == (False, len(invalid))  # nothing stops the text itself
     assert reason in outcome.reason
     assert "can't stand at" in grammar.explain(never).reason
+
+
+CHECKED: list[tuple[Any, list[Any], list[Any]]] = [
+    (
+        {"type": "array", "uniqueItems": True},
+        [[], [1, True, "1", [1], {"a": 1}]],
+        [[1, 1], [1, 2, 1.0], [{"a": [0]}] * 2],
+    ),
+    (
+        {"items": {"type": "string", "pattern": "^[ab]{1,2}$"}, "uniqueItems": True, "minItems": 3, "maxItems": 5},
+        [["a", "b", "ab"]],
+        [["a", "b", "a"], ["a", "b"]],
+    ),
+    (
+        {"properties": {"a": {"items": {"uniqueItems": True, "items": {"type": "integer"}}}}, "required": ["a"]},
+        [{"a": [[1, 2], [1, 2]]}, {"a": [[3], [3, 4]], "b": [1, 1]}],
+        [{"a": [[1, 1]]}, {"a": [[1], [2, 2]]}],
+    ),
+    ({"type": "number", "multipleOf": 0.01}, [1.25, 0, -3, 0.08], [0.123, 0.07]),
+    ({"type": "integer", "multipleOf": 7, "not": {"const": 14}}, [7, 21, 0], [14, 8]),
+    ({"items": {"type": "number", "minimum": 1, "maximum": 9, "multipleOf": 0.0005}}, [[1.5, 8]], [[0.5], [10]]),
+    ({"type": "object", "minProperties": 2}, [{"a": 1, "b": 1}, {"b": 1, "a": 2, "c": 3}], [{"a": 1}, {}]),
+    (
+        {"minProperties": 3, "patternProperties": {"^x": True}, "additionalProperties": False},
+        [{"x": 0, "xx": 0, "xy": 1}],
+        [{"x": 0}],
+    ),
+    (
+        {"oneOf": [{"items": {"type": "string"}, "uniqueItems": True, "type": "array"}, {"type": "string"}]},
+        ["a", ["a", "b"]],
+        [["a", "a"]],
+    ),
+    ({"anyOf": [{"properties": {"a": {"uniqueItems": True}}}, {"required": ["b"]}]}, [{"a": [1, 2]}], [{"a": [1, 1]}]),
+]
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), CHECKED)
+def test_values_are_checked_where_they_end(schema: Any, valid: list[Any], invalid: list[Any]) -> None:
+    grammar = LlamaGrammar.from_json_schema(schema)
+    assert grammar.exact
+    assert grammar.checks is not None
+    assert pickle.loads(pickle.dumps(grammar)) == grammar
+    for value in valid:
+        for text in (json.dumps(value), json.dumps(value, indent=2)):
+            assert grammar.accepts(text), text
+            assert grammar.validates(text), text
+    for value in invalid:
+        assert not grammar.accepts(json.dumps(value)), value
+        assert not grammar.validates(json.dumps(value)), value
+    texts = write(LlamaGrammar.from_json_schema(schema, whitespace=""), random.Random(0), 20)
+    assert len(texts) > 3
+    for text in texts:
+        assert grammar.validates(text), text
+
+
+def test_explanations_name_the_place_of_a_value_that_must_not_end() -> None:
+    grammar = LlamaGrammar.from_json_schema({"type": "array", "uniqueItems": True})
+    outcome = grammar.explain('["é", "b", "é", 1]')
+    assert (outcome.accepted, outcome.offset) == (False, 13)
+    assert "has an equal item already" in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -482,19 +538,37 @@ def write_one(grammar: LlamaGrammar, choose: random.Random, n_bytes: int = 120) 
     from llguidance import LLMatcher
 
     matcher = LLMatcher(byte_tokenizer(), grammar.llguidance or "", log_level=0)
-    text = bytearray()
+    checks = checks_of(grammar.checks or "[[false, false, [], [], [0], {}, [0]]]")
+    text, state = b"", checks.start
     while len(text) < n_bytes:
         mask = int.from_bytes(matcher.compute_bitmask(), "little")
-        allowed = [byte for byte in range(256) if mask >> byte & 1]
+        allowed = [byte for byte in range(256) if mask >> byte & 1 and may_follow(checks, state, byte)]
         if matcher.is_accepting() and (not allowed or choose.random() < 0.3):
-            return text.decode()
+            return text.decode() if may_end(checks, state) else None
         if not allowed:
-            assert not text, f"a dead end after {text!r}"
-            return None  # no document satisfies the schema
+            assert not text or grammar.checks, f"a dead end after {text!r}"
+            return None  # no document satisfies the schema, or what ends must not end
         common = [byte for byte in allowed if byte in b'"]},:[{0123456789abftrue nls-.@']
-        text.append(choose.choice(common if common and choose.random() < 0.9 else allowed))
+        text += bytes([choose.choice(common if common and choose.random() < 0.9 else allowed)])
         assert matcher.consume_token(text[-1])
+        state = checks.after(state, text[-1:])
     return None
+
+
+def may_follow(checks: Checks, state: State, byte: int) -> bool:
+    try:
+        checks.after(state, bytes([byte]))
+    except Violation:
+        return False
+    return True
+
+
+def may_end(checks: Checks, state: State) -> bool:
+    try:
+        checks.ended(state)
+    except Violation:
+        return False
+    return True
 
 
 DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"  # pydantic's

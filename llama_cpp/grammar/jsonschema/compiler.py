@@ -30,17 +30,24 @@ class CompiledSchema:
 
     Attributes:
         grammar: in llguidance's notation.
-        exact: whether all that it accepts is valid.
+        checks: what is checked at the ends of values in a text, as `Checks.dumps` writes it; None if nothing is.
+        exact: whether all that both accept is valid.
         report: of each keyword.
     """
 
     grammar: str
+    checks: str | None
     exact: bool
     report: tuple[Report, ...]
 
 
 def compile_schema(
-    schema: Schema, *, whitespace: str | None = None, strict: bool = True, resources: Mapping[str, Schema] | None = None
+    schema: Schema,
+    *,
+    whitespace: str | None = None,
+    strict: bool = True,
+    resources: Mapping[str, Schema] | None = None,
+    checked: bool = False,
 ) -> CompiledSchema:
     """Make a grammar of a schema; the last ones are kept, by their contents.
 
@@ -49,40 +56,60 @@ def compile_schema(
         whitespace: regular expression of the whitespace between JSON tokens; None is that of tidy documents.
         strict: refuse what can't be enforced exactly.
         resources: schemas that references lead to, by their URIs; nothing else is looked up.
+        checked: whether the ends of values can be checked while a text is written; else what would need that can't be
+            enforced.
 
     Raises:
         ValidationError: if it is no valid schema, or the whitespace is something else.
         UnsupportedSchemaError: for what can't be enforced.
     """
     warn_of_unknown_draft(schema)
-    return _compiled(text_of(schema), whitespace, strict, resources_text(resources))
+    return _compiled(text_of(schema), whitespace, strict, resources_text(resources), checked)
 
 
 @functools.lru_cache(MAX_COMPILED)
-def _compiled(text: str, whitespace: str | None, strict: bool, resources: str | None) -> CompiledSchema:
+def _compiled(text: str, whitespace: str | None, strict: bool, resources: str | None, checked: bool) -> CompiledSchema:
+    from .lark import MAX_RULES
+
+    _check_whitespace(whitespace)
+    schema = json.loads(text)
+    for max_rules in (MAX_RULES, MAX_RULES // 4, MAX_RULES // 16):
+        try:
+            made, problem = _written(schema, whitespace, strict, _registry(resources), checked, max_rules)
+        except RecursionError:
+            raise UnsupportedSchemaError("this schema can't be enforced: its parts are nested too deeply") from None
+        if problem is None:
+            return made
+        if strict:
+            break  # else, more of it is checked afterwards
+    raise UnsupportedSchemaError(f"this schema can't be enforced: {problem}; split it, or simplify it")
+
+
+def _written(
+    schema: Schema, whitespace: str | None, strict: bool, registry: Any, checked: bool, max_rules: int
+) -> tuple[CompiledSchema, str | None]:
+    """Return a compiled schema, and what is wrong with its size."""
     from .keywords import Schemas
     from .lark import Grammar
     from .shapes import Shapes
 
-    schema = json.loads(text)
-    try:
-        _check_whitespace(whitespace)
-        schemas = Schemas(schema, draft_of(schema), _registry(resources), strict)
-        lines = Grammar(Shapes(schemas), whitespace).text([schemas.root])
-    except RecursionError:
-        raise UnsupportedSchemaError("this schema can't be enforced: its parts are nested too deeply") from None
+    schemas = Schemas(schema, draft_of(schema), registry, strict)
+    writer = Grammar(Shapes(schemas), whitespace, checked, max_rules)
+    lines, checks = writer.text([schemas.root]), writer.checks()
     grammar = NOTHING if lines is None else lines
-    if len(grammar) > LARGE:
-        _check_size(grammar)
     report = tuple(Report(keyword, pointer, status) for (keyword, pointer), status in schemas.report.items())
     exact = all(entry.status != "checked afterwards" for entry in report)
-    return CompiledSchema(grammar, exact, report)
+    made = CompiledSchema(grammar, None if checks is None else checks.dumps(), exact, report)
+    return made, _problem(grammar) if len(grammar) > LARGE else None
 
 
-def _check_size(grammar: str) -> None:
+def _problem(grammar: str) -> str | None:
+    """Return why llguidance refuses a grammar, None if it does not."""
     matcher = new_matcher(byte_tokenizer(), grammar)
-    if matcher.is_error():
-        raise UnsupportedSchemaError(f"this schema can't be enforced: {error_of(matcher)}")
+    if not matcher.is_error():
+        return None
+    reason = error_of(matcher)
+    return "it takes more rules than llguidance reads" if reason.startswith("panic") else reason
 
 
 def text_of(schema: Any) -> str:

@@ -1,8 +1,8 @@
 """The formats that JSON Schema names, as regular expressions of texts that have them.
 
 Each matches a subset of what its RFC allows, so that nobody's validator objects: no leap seconds, no comments in mail
-addresses, no host names in punycode or longer than 63 characters, which is what one of their labels may have. `regex`
-is missing: no regular expression tells which texts are regular expressions.
+addresses, no host names in punycode or longer than 63 characters, which is what one of their labels may have. Regular
+expressions have no groups in groups in groups, and nothing that their readers do not agree on.
 """
 
 from __future__ import annotations
@@ -53,6 +53,16 @@ _URI = rf"[A-Za-z][A-Za-z0-9+.-]*:{_HIERARCHY}{_SUFFIX}"
 _REFERENCE = rf"(?:{_URI}|{_RELATIVE}{_SUFFIX})"
 _POINTER = r"(?:/(?:[^/~]|~[01])*)*"
 
+_RANGES = r"(?:a-z|A-Z|0-9|a-f|A-F|\\[dwsDWS./\\^\]\[-]|[A-Za-z0-9_ .,:;!#%+=@/<>\"'*?(){}$])"
+_ATOMS = (
+    rf"(?:[A-Za-z0-9_ ,:;!#%&=@/<>~\"'-]|[^\x00-\x7f]|\\[dwsDWSbntr.*+?^$|()\[\]{{}}\\/-]|\.|\[\^?{_RANGES}{{1,20}}\])"
+)
+_ATOMS = rf"(?:{_ATOMS}(?:[*+?]\??|\{{\d{{1,2}}(?:,(?:9\d)?)?\}})?)"
+_GROUP = rf"(?:\((?:\?[:=!])?{_ATOMS}*(?:\|{_ATOMS}*)*\)[*+?]?)"
+_GROUPS = rf"(?:\((?:\?[:=!])?(?:{_ATOMS}|{_GROUP})*(?:\|(?:{_ATOMS}|{_GROUP})*)*\)[*+?]?)"
+_PIECES = rf"(?:{_ATOMS}|{_GROUPS})*"
+_REGEX = rf"\^?{_PIECES}(?:\|{_PIECES})*\$?"
+
 _BODIES = {
     "date": _DATE,
     "date-time": f"{_DATE}T{_TIME}",
@@ -66,6 +76,7 @@ _BODIES = {
     "iri": _URI,
     "iri-reference": _REFERENCE,
     "json-pointer": _POINTER,
+    "regex": _REGEX,
     "relative-json-pointer": rf"(?:0|[1-9]\d*)(?:#|{_POINTER})",
     "time": _TIME,
     "uri": _URI,
@@ -74,4 +85,3 @@ _BODIES = {
     "uuid": r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}",
 }
 FORMATS = {name: f"^{body}$" for name, body in _BODIES.items()}
-UNSUPPORTED = frozenset({"regex"})

@@ -21,7 +21,7 @@ from ...errors import UnsupportedSchemaError, ValidationError
 from . import numeric
 from .drafts import UNNAMED, Draft, Words, draft_of, in_one_dialect
 from .ecma import PatternError, PatternSyntaxError
-from .formats import FORMATS, UNSUPPORTED
+from .formats import FORMATS
 from .formula import (
     FALSE,
     TRUE,
@@ -55,7 +55,6 @@ _REWRITTEN = frozenset(
     | {"$recursiveRef"}
 )
 _DYNAMIC = ('"$dynamicAnchor"', '"$recursiveAnchor"', "json-schema.org/draft/")  # in a schema whose surroundings matter
-_FORMATS = FORMATS.keys() | UNSUPPORTED
 _PARTS = frozenset({"else", "maxContains", "minContains", "then"})  # of other keywords
 # The first ones decide most. Objects are written in the order of "properties", what it lacks comes last.
 _ORDER = {"type": 0, "const": 0, "enum": 0, "properties": 1, "required": 3}
@@ -208,7 +207,7 @@ class Schemas:
     def _keywords(self, contents: Mapping[str, Any]) -> list[str]:
         """Return the keywords that say something, in the order of their formulas."""
         known = [keyword for keyword in contents if keyword in _KEYWORDS or keyword in _PARTS]
-        if "format" in known and contents["format"] not in _FORMATS:
+        if "format" in known and contents["format"] not in FORMATS:
             known.remove("format")  # the specification makes an unknown one an annotation
         return sorted(known, key=lambda keyword: _ORDER.get(keyword, 2))
 
@@ -440,13 +439,7 @@ class Schemas:
         return _found(value) if kind == "string" else TRUE
 
     def _format(self, schema: Subschema, value: Any, kind: Kind) -> Formula:
-        if kind != "string":
-            return TRUE
-        if value in UNSUPPORTED:
-            return self.give_up(
-                "format", schema.pointer + schema.place("format"), f"no grammar tells what is a {value}"
-            )
-        return Format(value)
+        return Format(value) if kind == "string" else TRUE
 
     # -- keywords of arrays --------------------------------------------------------------------------------------------
 

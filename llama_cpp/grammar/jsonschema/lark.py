@@ -8,17 +8,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ..matching import empty_terminals
 from . import numeric, strings
-from .formula import FALSE, And, Endless, Formula, Not, TooLarge, Unsupported, alternatives, conj, leaves_of, negate
-from .numeric import Integer
+from .checks import Checks
+from .checks import Node as CheckedNode
+from .formula import (
+    FALSE,
+    And,
+    Endless,
+    Formula,
+    Not,
+    Term,
+    TooLarge,
+    Unsupported,
+    alternatives,
+    conj,
+    leaves_of,
+    negate,
+)
+from .numeric import Integer, Multiple
 from .shapes import MAX_STATES, ArrayShape, Conjunction, Node, ObjectShape, Shapes, listed_strings
 from .strings import Format, Pattern, Texts
 from .structure import Literal, Unique
 
-MAX_RULES = 8000
+MAX_RULES = 12_000  # llguidance takes 65,000 symbols
 MAX_REPEAT = 1_000_000  # nobody writes longer arrays
 MAX_DOMAIN = 62  # llguidance's parameters of rules have 64 bits
 
@@ -50,6 +66,19 @@ def _tokens(whitespace: str | None) -> dict[str, str]:
     return tokens
 
 
+@dataclass
+class _Place:
+    """What is checked at the end of a value, and the names of the nodes of its parts; see `checks.Node`."""
+
+    unique: bool = False
+    distinct: bool = False
+    multiples: list[tuple[float, bool]] = field(default_factory=list)
+    prefix: list[list[str]] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    rest: list[str] = field(default_factory=list)
+
+
 class Repeat(NamedTuple):
     """A symbol that is written some times."""
 
@@ -73,10 +102,17 @@ class Grammar:
     Args:
         shapes: where the nodes come from.
         whitespace: regular expression of the whitespace between tokens, "" for none, None for that of tidy documents.
+        checked: whether the ends of values can be checked while a text is written.
+        max_rules: that are made before the rest is given up.
     """
 
-    def __init__(self, shapes: Shapes, whitespace: str | None) -> None:
+    def __init__(
+        self, shapes: Shapes, whitespace: str | None, checked: bool = False, max_rules: int = MAX_RULES
+    ) -> None:
+        self._max_rules = max_rules
         self._shapes = shapes
+        self._checked = checked
+        self._places: dict[str, _Place] = {}
         self._tokens = _tokens(whitespace)
         self._rules: dict[str, list[Alternative]] = {}
         self._conditions: dict[tuple[str, Alternative], int] = {}
@@ -91,7 +127,7 @@ class Grammar:
         first = self._node(self._shapes.conjunction(start))
         while self._waiting:
             name, literals = self._waiting.pop()
-            self._rules[name] = self._value(literals)
+            self._rules[name] = self._value(name, literals)
         rules = self._without_dead_ends()
         if first not in rules:
             return None
@@ -100,7 +136,31 @@ class Grammar:
         lines += [f"{name}: {text}" for text, name in self._terminals.items() if name in used]
         return "\n".join(lines)
 
-    def _value(self, literals: Conjunction) -> list[Alternative]:
+    def checks(self) -> Checks | None:
+        """Return what is checked at the ends of values in the text, None if nothing is."""
+        if not any(place.unique or place.distinct or place.multiples for place in self._places.values()):
+            return None
+        numbers = {name: number for number, name in enumerate(self._places)}
+
+        def nodes(names: Iterable[str]) -> tuple[int, ...]:
+            return tuple(dict.fromkeys(numbers[name] for name in names))
+
+        return Checks(
+            tuple(
+                CheckedNode(
+                    place.unique,
+                    place.distinct,
+                    tuple(dict.fromkeys(place.multiples)),
+                    tuple(map(nodes, place.prefix)),
+                    nodes(place.items),
+                    {name: nodes(some) for name, some in place.names.items()},
+                    nodes(place.rest),
+                )
+                for place in self._places.values()
+            )
+        )
+
+    def _value(self, name: str, literals: Conjunction) -> list[Alternative]:
         """Return the alternatives of a node, without what is checked afterwards.
 
         Raises:
@@ -109,17 +169,21 @@ class Grammar:
         pointer = self._shapes.schemas.pointer(literals[0]) if literals else ""
         while True:
             try:
-                if len(self._rules) > MAX_RULES:
+                if literals and len(self._rules) > self._max_rules:
                     raise TooLarge
-                return list(self._alternatives(self._shapes.node(literals)))
+                node, place = self._shapes.node(literals), _Place()
+                alternatives = list(self._alternatives(node, place))
             except Unsupported as problem:
                 self._shapes.schemas.give_up_leaf(problem, pointer)
                 self._shapes.ignore(problem.leaf)
             except TooLarge:
                 self._shapes.schemas.give_up("", pointer, "it has too many cases")
-                return list(self._alternatives(self._shapes.node(())))
+                literals = ()
             except Endless:
                 raise self._shapes.schemas.error("$ref", pointer, "it refers to itself without an end") from None
+            else:
+                self._places[name] = place
+                return alternatives
 
     # -- rules ---------------------------------------------------------------------------------------------------------
 
@@ -144,21 +208,55 @@ class Grammar:
             self._doubtful[name] = text
         return name
 
-    def _alternatives(self, node: Node) -> Iterator[Alternative]:
+    def _alternatives(self, node: Node, place: _Place) -> Iterator[Alternative]:
         for kind in node.constants:
             yield (f'"{kind}"',)
-        for term in node.numbers:
-            doubtful = any(isinstance(leaf, Not) and leaf.leaf == Integer() for leaf in term)
-            for text in numeric.alternatives_of(term):
-                yield (self._terminal(text, doubtful),)
+        yield from self._numbers(node.numbers, place)
         if node.strings != FALSE:
             yield (self._string(node.strings),)
         for array in node.arrays:
-            yield from self._array(array)
+            if array.repeated is not None:
+                raise Unsupported(array.repeated, "that some items are equal can't be demanded")
+            place.prefix += [[] for _ in array.prefix[len(place.prefix) :]]
+            for several, literals in zip(
+                place.prefix, [*array.prefix, *[array.rest] * len(place.prefix)], strict=False
+            ):
+                several.append(self._node(literals))
+            place.items.append(self._node(array.rest))
+            yield from self._array(array, place)
         for shape in node.objects:
+            for key, _, literals in shape.names:
+                place.names.setdefault(key, []).append(self._node(literals))
+            place.rest += [self._node(literals) for _, literals in (*shape.rest, *shape.last)]
+            if shape.distinct is not None:
+                if not self._checked:
+                    raise Unsupported(shape.distinct, "nothing keeps free names from being equal")
+                place.distinct = True
             if shape.low == 0 and not shape.last and not any(required for _, required, _ in shape.names):
                 yield ('"{}"',)
             yield ('"{"', self._object(shape), '"}"')
+
+    def _note_items(self, shape: ArrayShape, place: _Place) -> None:
+        rest = self._node(shape.rest)
+        place.prefix += [list(place.items) for _ in shape.prefix[len(place.prefix) :]]
+        for index, nodes in enumerate(place.prefix):
+            nodes.append(self._node(shape.prefix[index]) if index < len(shape.prefix) else rest)
+        place.items.append(rest)
+
+    def _numbers(self, terms: list[Term], place: _Place) -> Iterator[Alternative]:
+        for term in terms:
+            try:
+                texts = numeric.alternatives_of(term)
+            except Unsupported:
+                checked = numeric.checked_multiples(term)
+                if not self._checked:
+                    raise
+                if any((divisor, not positive) in place.multiples for divisor, positive in checked):
+                    continue  # one check serves all numbers
+                place.multiples += checked
+                texts = numeric.unchecked_alternatives(term)
+            doubtful = any(isinstance(leaf, Not) and leaf.leaf == Integer() for leaf in term)
+            yield from ((self._terminal(text, doubtful),) for text in texts)
 
     def _string(self, formula: Formula) -> str:
         texts = (
@@ -170,12 +268,24 @@ class Grammar:
 
     # -- arrays --------------------------------------------------------------------------------------------------------
 
-    def _array(self, shape: ArrayShape) -> Iterator[Alternative]:
+    def _array(self, shape: ArrayShape, place: _Place) -> Iterator[Alternative]:
         high = None if shape.high is None else min(shape.high, MAX_REPEAT)
         if shape.low > MAX_REPEAT:
             raise TooLarge
-        if shape.contains or (shape.unique and (high is None or high > 1)):
-            yield from self._counted_array(shape)
+        if shape.unique and high is not None and high <= 1:
+            shape = replace(shape, unique=None)
+        if shape.unique:
+            try:
+                yield from list(self._counted_array(shape, place))
+            except (Unsupported, TooLarge):
+                if not self._checked:
+                    raise
+                place.unique = True
+                shape = replace(shape, unique=None)
+            else:
+                return
+        if shape.contains:
+            yield from self._counted_array(shape, place)
             return
         if shape.low == 0:
             yield ('"[]"',)
@@ -196,9 +306,16 @@ class Grammar:
             self._rule(f"{name}{index}", *stop, ('","', items[index], f"{name}{index + 1}"))
         return f"{name}1"
 
-    def _counted_array(self, shape: ArrayShape) -> Iterator[Alternative]:
+    def _counted_array(self, shape: ArrayShape, place: _Place) -> Iterator[Alternative]:
         """Yield the alternatives of an array whose items must be counted or told apart: one rule for each state."""
+        for one in shape.contains:
+            leaves = leaves_of(self._shapes.schemas.formula(one.schema, "number"))
+            if any(isinstance(leaf, Multiple) and not leaf.is_binary for leaf in leaves):
+                raise Unsupported(one, "which items are multiples is not known before they end")
         states = self._states(shape)
+        for symbol in dict.fromkeys(symbol for _, edges in states.values() for symbol, bit, _ in edges if bit is None):
+            for nodes in (*place.prefix, place.items):
+                nodes.append(symbol)
         name = f"counted{len(self._rules)}_"
         numbers = {state: number for number, state in enumerate(states)}
         for state, (accepting, edges) in states.items():
@@ -313,7 +430,7 @@ class Grammar:
         needed = sum(required for _, required, _ in shape.names)
         counting = shape.low > needed or shape.high is not None
         cap = (max(shape.low, 1) if shape.high is None else shape.high) if counting else 1
-        if len(shape.names) * cap > MAX_RULES:
+        if len(shape.names) * cap > self._max_rules:
             raise TooLarge
         name = f"members{len(self._rules)}_"
         counts = {0}
@@ -354,23 +471,25 @@ class Grammar:
         low = max(shape.low - count, 0) if counting else 0
         high = None if shape.high is None else shape.high - count
         if last is not None:
-            if low <= 1 and (high is None or high > 0):
-                before = None if high is None else high - 1
+            if high is None or high > 0:
+                before, least = None if high is None else high - 1, max(low - 1, 0)
                 if rest is None or before == 0:
-                    yield ('","', last) if count else (last,)
+                    if least == 0:
+                        yield ('","', last) if count else (last,)
                 elif count:
                     more = self._rule(f"{rest}_more", ('","', rest))
-                    yield (Repeat(more, 0, before), '","', last)
+                    yield (Repeat(more, least, before), '","', last)
                 else:
                     each = self._rule(f"{rest}_each", (rest, '","'))
-                    yield (Repeat(each, 0, before), last)
+                    yield (Repeat(each, least, before), last)
             return
         if low == 0 and count:
             yield ()
-        if rest is not None and low <= 1 and (high is None or high > 0):
+        if rest is not None and (high is None or high > 0):
             more = self._rule(f"{rest}_more", ('","', rest))
             first: Alternative = ('","', rest) if count else (rest,)
-            yield first if high == 1 else (*first, Repeat(more, 0, None if high is None else high - 1))
+            least = max(low - 1, 0)
+            yield first if high == 1 else (*first, Repeat(more, least, None if high is None else high - 1))
 
     # -- dead ends -----------------------------------------------------------------------------------------------------
 

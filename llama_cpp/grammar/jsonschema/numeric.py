@@ -18,6 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from .checks import is_multiple
 from .formula import Leaf, Not, Term, Unsupported
 
 MAX_VALUES = 1000  # multiples that are listed one by one
@@ -119,10 +120,7 @@ class Multiple(Leaf):
 
     def holds(self, value: Any) -> bool:
         """Tell whether a number is, by the arithmetic of the jsonschema package."""
-        if isinstance(self.divisor, int):
-            return bool(value % self.divisor == 0)
-        quotient = value / self.divisor
-        return math.isfinite(quotient) and quotient == int(quotient)
+        return is_multiple(value, self.divisor)
 
     @property
     def is_binary(self) -> bool:
@@ -248,6 +246,25 @@ def alternatives_of(term: Term) -> list[str]:
     if term == (Integer(),):
         return [INTEGER]
     return [" & ".join([_DECIMAL, *map(_terminal, term)])]
+
+
+def checked_multiples(term: Term) -> tuple[tuple[float, bool], ...]:
+    """Return the divisors in a term that only a check at a number's end can tell, and whether they must divide it."""
+    plain = ((leaf.leaf, False) if isinstance(leaf, Not) else (leaf, True) for leaf in term)
+    return tuple(
+        (leaf.divisor, positive) for leaf, positive in plain if isinstance(leaf, Multiple) and not leaf.is_binary
+    )
+
+
+def unchecked_alternatives(term: Term) -> list[str]:
+    """Return what a rule of numbers consists of that satisfy a term but for its `checked_multiples`."""
+    checked = checked_multiples(term)
+    rest = [leaf for leaf in term if not isinstance(leaf.leaf if isinstance(leaf, Not) else leaf, Multiple)]
+    places = [-int(decimal(one).normalize().as_tuple().exponent) for one, positive in checked if positive]
+    if not places:
+        return alternatives_of(tuple(rest))
+    fraction = rf"(?:\.[0-9]{{1,{min(places)}}})?" if min(places) > 0 else ""
+    return [" & ".join([_DECIMAL, f"/-?[0-9]+{fraction}/", *map(_terminal, rest)])]
 
 
 def _terminal(leaf: Any) -> str:

@@ -35,7 +35,20 @@ from .formula import (
 )
 from .keywords import KINDS, Kind, Schemas
 from .strings import Format, Length, Texts
-from .structure import Contains, Count, Has, Item, Literal, Properties, Property, Rest, Size, SomeProperty, Unique
+from .structure import (
+    Contains,
+    Count,
+    Has,
+    Item,
+    Literal,
+    Properties,
+    Property,
+    Repeated,
+    Rest,
+    Size,
+    SomeProperty,
+    Unique,
+)
 
 MAX_STEPS = 500  # conjunctions that one formula may lead to
 MAX_WORK = 5000  # and all of them
@@ -55,6 +68,7 @@ class ArrayShape:
         low, high: how many there are.
         contains: how many of them satisfy other schemas.
         unique: whether they must differ.
+        repeated: whether two must be equal.
     """
 
     prefix: tuple[Conjunction, ...]
@@ -63,6 +77,7 @@ class ArrayShape:
     high: int | None
     contains: tuple[Contains, ...]
     unique: Unique | None
+    repeated: Repeated | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ class ObjectShape:
         last: one of these must come last.
         known: names that no other property has.
         low, high: how many properties there are.
+        distinct: the leaf that needs all names to differ, where only a check at their end can tell.
     """
 
     names: tuple[tuple[str, bool, Conjunction], ...]
@@ -83,6 +99,7 @@ class ObjectShape:
     known: tuple[str, ...]
     low: int
     high: int | None
+    distinct: Count | None
 
     def ordered(self, order: Mapping[str, int]) -> ObjectShape:
         """Return the shape with its names in an order."""
@@ -126,11 +143,12 @@ class Shapes:
             if formula == FALSE:
                 continue
             if kind == "string":
-                node.strings = formula if self.satisfiable(formula, kind) else FALSE
+                node.strings = self._strings(formula)
             elif kind == "number":
                 node.numbers = absorbed(self._terms(formula, kind))
             elif kind == "array":
-                node.arrays = list(dict.fromkeys(map(self._array, absorbed(self._terms(formula, kind)))))
+                arrays = list(dict.fromkeys(map(self._array, absorbed(self._terms(formula, kind)))))
+                node.arrays = [shape for shape in arrays if shape.repeated is None] or arrays
             elif kind == "object":
                 shapes = (shape for term in absorbed(self._terms(formula, kind)) for shape in self._objects(term))
                 order = {name: place for place, name in enumerate(_names(leaves_of(formula)))}
@@ -138,6 +156,14 @@ class Shapes:
             else:
                 node.constants.append(kind)
         return node
+
+    def _strings(self, formula: Formula) -> Formula:
+        """Return a formula of strings without what lacks a format, which nothing tells, unless that is all of it."""
+        lacking = [leaf for leaf in leaves_of(formula) if isinstance(leaf, Format)]
+        for one in (_with_formats(formula), formula) if lacking else (formula,):
+            if self.satisfiable(one, "string"):
+                return one
+        return FALSE
 
     def _formula(self, literals: Conjunction, kind: Kind) -> Formula:
         if (literals, kind) not in self._formulas:
@@ -232,6 +258,7 @@ class Shapes:
             min((size.high for size in sizes if size.high is not None), default=None),
             tuple(leaf for leaf in term if isinstance(leaf, Contains)),
             next((leaf for leaf in term if isinstance(leaf, Unique)), None),
+            next((leaf for leaf in term if isinstance(leaf, Repeated)), None),
         )
 
     def _objects(self, term: Term, more: Iterable[str] = (), last: SomeProperty | None = None) -> Iterator[ObjectShape]:
@@ -287,13 +314,12 @@ class Shapes:
         high = min((count.high for count in counts if count.high is not None), default=None)
         if high is not None and (high < low or high < len(required) + bool(final)):
             return []
+        distinct = None
         if low > len(names) + bool(cells):
-            if cells:
-                raise Unsupported(
-                    next(count for count in counts if count.low == low), "nothing keeps free names from being equal"
-                )
-            return []
-        return [ObjectShape(tuple(names), tuple(cells), tuple(final), tuple(known), low, high)]
+            if not cells:
+                return []
+            distinct = next(count for count in counts if count.low == low)
+        return [ObjectShape(tuple(names), tuple(cells), tuple(final), tuple(known), low, high, distinct)]
 
     def _cells(
         self,
@@ -316,6 +342,15 @@ class Shapes:
         for formula, value in cells:
             joined[value] = disj([joined.get(value, FALSE), formula])
         return [(formula, value) for value, formula in joined.items()]
+
+
+def _with_formats(formula: Formula) -> Formula:
+    """Return a formula in which nothing lacks a format."""
+    if isinstance(formula, And):
+        return conj(map(_with_formats, formula.items))
+    if isinstance(formula, Or):
+        return disj(map(_with_formats, formula.items))
+    return FALSE if isinstance(formula, Not) and isinstance(formula.leaf, Format) else formula
 
 
 def _names(leaves: Iterable[Leaf]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .formula import Compound, Formula, Leaf, Unsupported, conj, disj, outside
+from .formula import Compound, Formula, Leaf, conj, disj, outside
 
 
 class Literal(NamedTuple):
@@ -80,8 +80,19 @@ class Unique(Compound):
     pointer: str
 
     def negation(self) -> Formula:
-        """Refuse: no grammar asks for two equal items of any value."""
-        raise Unsupported(self, "that some items are equal can't be demanded")
+        """Return that two are equal."""
+        return Repeated(self.pointer)
+
+
+@dataclass(frozen=True)
+class Repeated(Compound):
+    """Two items of an array are equal, which nothing asks for; the place of the keyword tells its leaves apart."""
+
+    pointer: str
+
+    def negation(self) -> Formula:
+        """Return that no two are."""
+        return Unique(self.pointer)
 
 
 @dataclass(frozen=True)

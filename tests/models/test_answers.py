@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from llama_cpp import Llama
+from llama_cpp import Llama, LlamaError
 from llama_cpp.compat.chat_formats import CHAT_FORMATS
 from llama_cpp.unified import UnifiedLLM
 from tests import tiny
@@ -332,3 +333,127 @@ def test_the_name_of_a_call_may_come_last(speak: Speak, choice: Any) -> None:
         tool_choice=choice,
     )
     assert set(map(repr, found)) == {repr(("", "", [("get_weather", PARIS)]))}
+
+
+FORM = {"type": "json_object", "schema": {"type": "object", "properties": {"html": {"type": "string"}}}}
+
+
+@pytest.mark.parametrize("template", [QWEN, CODER, LLAMA, TURNS])
+def test_an_answer_in_a_form_beside_tools_is_whole(speak: Speak, vendored: Path, template: str) -> None:
+    """Whatever its texts hold: an end marker, or what a call begins with."""
+    for html in ("<s>100</s> and <|im_end|>", f"<function=get_weather> {CODER_CALL}", f"<tool_call>\n{JSON_CALL}"):
+        text = json.dumps({"html": html})
+        llm = speak(source_of(vendored, template), text)
+        for content, thought, calls in answers(llm, tools=[WEATHER], response_format=FORM):
+            assert (json.loads(content), thought, calls) == ({"html": html}, "", [])
+        choice: Any = llm.create_chat_completion(HI, tools=[WEATHER], response_format=FORM)["choices"][0]
+        assert choice["matches_grammar"] is True
+
+
+def coder_call(name: str, **arguments: Any) -> str:
+    written = "".join(f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in arguments.items())
+    return f"<tool_call>\n<function={name}>\n{written}</function>\n</tool_call>"
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", {"type": "function", "function": {"name": "write"}}])
+def test_any_text_but_the_closing_tag_stands_under_bounds(speak: Speak, vendored: Path, choice: Any) -> None:
+    schema = {"type": "object", "properties": {"code": {"type": "string", "minLength": 1, "maxLength": 40}}}
+    tool = {"type": "function", "function": {"name": "write", "description": "d", "parameters": schema}}
+    code = "#include <stdio.h>\n\nint a = 1 < 2;"
+    llm = speak(from_file(vendored, CODER), coder_call("write", code=code))
+    found = answers(llm, tools=[tool], tool_choice=choice, parallel_tool_calls=False)
+    assert set(map(repr, found)) == {repr(("", "", [("write", {"code": code})]))}
+    long = answers(speak(from_file(vendored, CODER), coder_call("write", code="<" * 41)), tools=[tool], max_tokens=8)
+    assert {repr(calls) for _, _, calls in long} == {"[]"}
+
+
+REFERENCE = {"$ref": "#/$defs/R", "$defs": {"R": WEATHER["function"]["parameters"]}}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+@pytest.mark.parametrize(
+    ("parameters", "is_odd"),
+    [
+        (REFERENCE, False),
+        ({**WEATHER["function"]["parameters"], "required": None}, False),  # type: ignore[index]
+        ({"$schema": "http://json-schema.org/draft-04/schema#", **WEATHER["function"]["parameters"]}, False),  # type: ignore[index]
+        ({"type": "object", "properties": {"city": {"type": "strin"}, "days": {"type": "integer"}}}, True),
+        ({"anyOf": [WEATHER["function"]["parameters"], {"required": ["all"]}]}, False),  # type: ignore[index]
+    ],
+)
+def test_an_odd_tool_does_not_end_the_request(
+    speak: Speak, vendored: Path, caplog: pytest.LogCaptureFixture, choice: str, parameters: Any, is_odd: bool
+) -> None:
+    good = {"type": "function", "function": {"name": "noop", "description": "d"}}
+    odd = {"type": "function", "function": {"name": "odd", "description": "d", "parameters": parameters}}
+    for template, text in (
+        (QWEN, '<tool_call>\n{"name": "odd", "arguments": {"city": "Paris", "days": 3}}\n</tool_call>'),
+        (CODER, coder_call("odd", city="Paris", days=3)),
+    ):
+        caplog.clear()
+        llm = speak(from_file(vendored, template), text)
+        found = answers(llm, tools=[good, odd], tool_choice=choice, parallel_tool_calls=False)
+        assert set(map(repr, found)) == {repr(("", "", [("odd", PARIS)]))}
+        assert ("the tool 'odd'" in caplog.text) is is_odd
+    with pytest.raises(LlamaError) if is_odd else contextlib.nullcontext():
+        strict = {"type": "function", "function": {**odd["function"], "strict": True}}  # type: ignore[dict-item]
+        llm.create_chat_completion(HI, tools=[good, strict], max_tokens=1)
+
+
+def test_names_of_arguments_need_be_no_words(speak: Speak, vendored: Path) -> None:
+    schema = {"type": "object", "properties": {"$filter": {"type": "string"}}, "required": ["$filter"]}
+    tool = {"type": "function", "function": {"name": "do_it", "description": "d", "parameters": schema}}
+    call = '<|tool_call>call:do_it{$filter:<|"|>x<|"|>}<tool_call|>'
+    for choice in ("auto", "required"):
+        llm = speak(from_file(vendored, GEMMA), call)
+        found = answers(llm, tools=[tool], tool_choice=choice, parallel_tool_calls=False)
+        assert set(map(repr, found)) == {repr(("", "", [("do_it", {"$filter": "x"})]))}
+
+
+def test_tools_may_be_shown_in_the_last_turn(speak: Speak) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if loop.last and tools and m.role == 'user' %}{{ tools | tojson }}{% endif %}{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}<tool_call>\n"
+        '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}'
+        "<|im_end|>\n{% endfor %}" + ASK
+    )
+    for choice in ("auto", "required"):
+        llm = speak(template, f"<tool_call>\n{JSON_CALL}\n</tool_call>")
+        found = answers(llm, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False)
+        assert set(map(repr, found)) == {repr(("", "", [("get_weather", PARIS)]))}
+
+
+def test_a_token_that_is_nothing_else_begins_a_call(speak: Speak, vendored: Path) -> None:
+    """From Mistral's [TOOL_CALLS] on, as a token, a tool's name must come; as text it is text."""
+    template = from_file(vendored, "Mistral-Small-3.2-24B-Instruct-2506")
+    said = answers(
+        speak(template, "[TOOL_CALLS]", "other", "[ARGS]", control=["[TOOL_CALLS]"]), tools=[WEATHER], max_tokens=4
+    )
+    assert {content for content, _, _ in said} <= {"", "[TOOL_CALLS]get_weather"}
+    text = answers(speak(template, "[TOOL", "_CALLS]", "other", control=["[TOOL_CALLS]"]), tools=[WEATHER])
+    assert {content for content, _, _ in text} == {"[TOOL_CALLS]other"}
+
+
+def test_the_pieces_of_a_call_suit_openai_and_who_reads_each(speak: Speak, vendored: Path) -> None:
+    from openai.lib.streaming.chat._completions import ChatCompletionStreamState
+    from openai.types.chat import ChatCompletionChunk
+
+    calls = [f'<tool_call>\n{{"name": "{name}", "arguments": {{"n": 1}}}}\n</tool_call>\n' for name in "ab"]
+    number = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    tools = [{"type": "function", "function": {"name": name, "parameters": number}} for name in "ab"]
+    llm = speak(from_file(vendored, QWEN), "".join(calls))
+    chunks: Any = list(llm.create_chat_completion(HI, tools=tools, stream=True, max_tokens=50))  # type: ignore[arg-type]
+    state = ChatCompletionStreamState()
+    for chunk in chunks:
+        state.handle_chunk(ChatCompletionChunk.model_validate(chunk))
+    found = state.get_final_completion().choices[0].message.tool_calls or []
+    ids = [
+        piece["id"]
+        for chunk in chunks
+        for choice in chunk["choices"]
+        for piece in choice["delta"].get("tool_calls", ())
+    ]
+    assert [call.id for call in found] == [one for one in ids if one is not None]
+    assert [(call.function.name, call.function.arguments) for call in found] == [("a", '{"n": 1}'), ("b", '{"n": 1}')]
+    assert len({call.id for call in found}) == 2

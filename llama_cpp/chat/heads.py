@@ -20,10 +20,23 @@ _PYTHON_TAG = "<|python_tag|>"
 BEFORE_JSON = (_PYTHON_TAG, "```json\n", "```\n")
 """What models put before a call in JSON that stands by itself: a tag of Llama's training, or a fence."""
 
-# Other forms that a family's models have learned, or the next family's; the tag that begins them tells which.
-_FAMILIES = (
-    (
-        "[TOOL_CALLS]",
+_BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
+
+
+def _deepseek(before_name: str, after_name: str, end: str) -> CallSyntax:
+    return CallSyntax(
+        "named_json",
+        section_start=f"<{_BAR}tool▁calls▁begin{_BAR}>",
+        section_end=f"<{_BAR}tool▁calls▁end{_BAR}>",
+        prefix=f"<{_BAR}tool▁call▁begin{_BAR}>{before_name}",
+        suffix=f"{end}<{_BAR}tool▁call▁end{_BAR}>",
+        after_name=after_name,
+    )
+
+
+# Other forms that a family's models have learned, or the next family's, by the tag that begins them.
+_FAMILIES: dict[str, tuple[CallSyntax, ...]] = {
+    "[TOOL_CALLS]": (
         CallSyntax(
             "json",
             section_start="[TOOL_CALLS][",
@@ -38,8 +51,7 @@ _FAMILIES = (
         CallSyntax("named_json", prefix="[TOOL_CALLS]", after_name="[ARGS]"),
         CallSyntax("named_json", prefix="[TOOL_CALLS]"),
     ),
-    (
-        "<tool_call>",
+    "<tool_call>": (
         GENERIC_CALLS,
         CallSyntax(
             "parameters",
@@ -52,34 +64,19 @@ _FAMILIES = (
             value_suffix="\n</parameter>\n",
         ),
     ),
-    (
-        "<\N{FULLWIDTH VERTICAL LINE}tool▁calls▁begin\N{FULLWIDTH VERTICAL LINE}>",
-        *(
-            CallSyntax(
-                "named_json",
-                section_start="<\N{FULLWIDTH VERTICAL LINE}tool▁calls▁begin\N{FULLWIDTH VERTICAL LINE}>",
-                section_end="<\N{FULLWIDTH VERTICAL LINE}tool▁calls▁end\N{FULLWIDTH VERTICAL LINE}>",
-                prefix=f"<\N{FULLWIDTH VERTICAL LINE}tool▁call▁begin\N{FULLWIDTH VERTICAL LINE}>{kind}",
-                suffix=f"{end}<\N{FULLWIDTH VERTICAL LINE}tool▁call▁end\N{FULLWIDTH VERTICAL LINE}>",
-                after_name=after,
-            )
-            for kind, after, end in (
-                ("function<\N{FULLWIDTH VERTICAL LINE}tool▁sep\N{FULLWIDTH VERTICAL LINE}>", "\n```json\n", "\n```"),
-                ("", "<\N{FULLWIDTH VERTICAL LINE}tool▁sep\N{FULLWIDTH VERTICAL LINE}>", ""),
-            )
-        ),
+    f"<{_BAR}tool▁calls▁begin{_BAR}>": (
+        _deepseek(f"function<{_BAR}tool▁sep{_BAR}>", "\n```json\n", "\n```"),
+        _deepseek("", f"<{_BAR}tool▁sep{_BAR}>", ""),
     ),
-)
+}
 
 
 @functools.lru_cache
 def forms_of(calls: CallSyntax) -> tuple[CallSyntax, ...]:
     """Return the forms in which a model may write calls: its template's first."""
     start = (calls.section_start + calls.prefix).lstrip()
-    for tag, *forms in _FAMILIES:
-        if start.startswith(tag):
-            return (calls, *(form for form in forms if form != calls))
-    return (calls,)
+    forms = next((forms for tag, forms in _FAMILIES.items() if start.startswith(tag)), ())
+    return (calls, *(form for form in forms if form != calls))
 
 
 @functools.lru_cache

@@ -592,6 +592,7 @@ class StreamParser:
         marks = Marks([*(end + "<|start|>" for end in MESSAGE_ENDS), "<|start|>assistant", *_CHANNELS, *turn_ends])
         if self._syntax.continues:
             yield from self._body(marks, turn_ends, "content", lstrip=False)
+        kind = ""
         while not (self._final and not self._text.strip()):
             before = self._text
             header = yield from self._header()
@@ -605,7 +606,9 @@ class StreamParser:
                     yield from self._section()
                 yield from _Trial(self).until(marks.texts, consume=turn_ends)
             else:
-                reasoning = name == "self" or "<|channel|>analysis" in header
+                reasoning = name == "self" or re.search(r"(?:<\|channel\|>|\A)analysis", header) is not None
+                # A message that is the answer stays that: thinking begins in a message of its own.
+                reasoning = reasoning and not (kind == "content" and "<|start|>" not in header)
                 kind = "reasoning_content" if reasoning else "content"
                 yield from self._body(marks, turn_ends, kind, lstrip=reasoning)
             if self._text and self._text == before:
@@ -765,7 +768,7 @@ class _Trial:
             scanned = self.at
             yield
         text = parser._text[begin : self.at]
-        parser._text = parser._text[self.at + (len(mark) if mark in consume else 0) :]
+        parser._text = parser._text[self.at + (len(mark) if mark and mark in consume else 0) :]
         return text
 
     def read(self, ends: Sequence[str], reader: Callable[[str], _T]) -> Reading[_T | None]:

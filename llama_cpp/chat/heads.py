@@ -64,6 +64,10 @@ _FAMILIES: dict[str, tuple[CallSyntax, ...]] = {
             value_suffix="\n</parameter>\n",
         ),
     ),
+    "<|tool_call|>": (
+        replace(GENERIC_CALLS, section_start="<tool_call>[", section_end="]", prefix="", suffix="", separator=", "),
+        GENERIC_CALLS,
+    ),
     f"<{_BAR}tool▁calls▁begin{_BAR}>": (
         _deepseek(f"function<{_BAR}tool▁sep{_BAR}>", "\n```json\n", "\n```"),
         _deepseek("", f"<{_BAR}tool▁sep{_BAR}>", ""),
@@ -71,11 +75,17 @@ _FAMILIES: dict[str, tuple[CallSyntax, ...]] = {
 }
 
 
+_OTHER_KEYS = {"arguments": "parameters", "parameters": "arguments"}
+
+
 @functools.lru_cache
 def forms_of(calls: CallSyntax) -> tuple[CallSyntax, ...]:
     """Return the forms in which a model may write calls: its template's first."""
     start = (calls.section_start + calls.prefix).lstrip()
     forms = next((forms for tag, forms in _FAMILIES.items() if start.startswith(tag)), ())
+    other_key = _OTHER_KEYS.get(calls.arguments_key)
+    if other_key:
+        forms = (*forms, replace(calls, arguments_key=other_key))
     return (calls, *(form for form in forms if form != calls))
 
 

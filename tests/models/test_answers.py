@@ -85,38 +85,31 @@ def told(message: Any) -> tuple[str, str, list[tuple[str, Any]]]:
     return message.get("content") or "", message.get("reasoning_content") or "", calls
 
 
-def answers(llm: Llama, **options: Any) -> list[tuple[str, str, list[tuple[str, Any]]]]:
-    """Ask in every way that there is, and return what each of them told."""
+def answers(llm: Llama, everywhere: bool = False, **options: Any) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """Ask for a whole answer and for a stream, or in every way that there is, and return what each of them told."""
     options = {"messages": HI, "max_tokens": 200, **options}
     whole: Any = llm.create_chat_completion(**options)
-    streamed: Any = list(llm.create_chat_completion(stream=True, **options))
-    row = llm.generate_batch([options])[0]
-
-    async def awaited() -> tuple[Any, Any]:
-        return (
-            await llm.create_chat_completion_async(**options),
-            [chunk async for chunk in await llm.create_chat_completion_async(stream=True, **options)],
-        )
-
-    one, pieces = asyncio.run(awaited())
-    with UnifiedLLM(llm.model_path, family="qwen3-instruct-2507", n_threads=1) as family:
-        unified: Any = family.chat(**options)
-    return [
-        told(message)
-        for message in (
-            whole["choices"][0]["message"],
-            gathered(streamed),
-            row.message,
-            one["choices"][0]["message"],
-            gathered(pieces),
-            unified["choices"][0]["message"],
-        )
+    messages = [
+        whole["choices"][0]["message"],
+        gathered(list(llm.create_chat_completion(stream=True, **options))),  # type: ignore[arg-type]
     ]
+
+    async def awaited() -> list[Any]:
+        one: Any = await llm.create_chat_completion_async(**options)
+        pieces: Any = await llm.create_chat_completion_async(stream=True, **options)
+        return [one["choices"][0]["message"], gathered([chunk async for chunk in pieces])]
+
+    if everywhere:
+        messages += [llm.generate_batch([options])[0].message, *asyncio.run(awaited())]  # type: ignore[union-attr]
+        with UnifiedLLM(llm.model_path, family="qwen3-instruct-2507", n_threads=1) as family:
+            unified: Any = family.chat(**options)
+            messages.append(unified["choices"][0]["message"])
+    return [told(message) for message in messages]
 
 
 def test_the_text_of_an_end_marker_ends_nothing(speak: Speak) -> None:
     pieces = ["<p>Price: <s", ">1", "00</", "s", "> now <|im_", "end|> 80</p>"]
-    assert set(map(repr, answers(speak(TURNS, *pieces)))) == {repr(("".join(pieces), "", []))}
+    assert set(map(repr, answers(speak(TURNS, *pieces), everywhere=True))) == {repr(("".join(pieces), "", []))}
     # Where the vocabulary has no such token, its text is all that can end a turn.
     assert set(map(repr, answers(speak(TURNS, "Yes.", "<|im_", "end|>", " No.", control=[])))) == {
         repr(("Yes.", "", []))
@@ -169,7 +162,10 @@ def test_text_is_content_where_no_channel_says_otherwise(
     speak: Speak, vendored: Path, text: str, expected: tuple[str, str]
 ) -> None:
     pieces = dict.fromkeys(re.findall(r"[\s\S]{1,9}", text))
-    found = {(content, thought) for content, thought, _ in answers(speak(from_file(vendored, GPT_OSS), *pieces))}
+    found = {
+        (content, thought)
+        for content, thought, _ in answers(speak(from_file(vendored, GPT_OSS), *pieces), everywhere=True)
+    }
     assert found == {expected}
 
 
@@ -290,7 +286,8 @@ CODER_CALL = (
 )
 def test_calls_are_read_with_the_slips_that_models_make(speak: Speak, vendored: Path, template: str, text: str) -> None:
     """The whole call is one token, since what a grammar forces is written by the package."""
-    found = answers(speak(source_of(vendored, template), text), tools=[WEATHER], parallel_tool_calls=False)
+    llm = speak(source_of(vendored, template), text)
+    found = answers(llm, everywhere=template in (PYTHONIC, CODER), tools=[WEATHER], parallel_tool_calls=False)
     assert set(map(repr, found)) == {repr(("", "", [("get_weather", PARIS)]))}
 
 
@@ -314,7 +311,7 @@ def test_calls_are_read_with_the_slips_that_models_make(speak: Speak, vendored: 
 )
 def test_thinking_is_free(speak: Speak, vendored: Path, text: str, expected: Any) -> None:
     pieces = dict.fromkeys(re.findall(r"[\s\S]{1,11}", text))
-    found = answers(speak(from_file(vendored, QWEN), *pieces), tools=[WEATHER])
+    found = answers(speak(from_file(vendored, QWEN), *pieces), everywhere=True, tools=[WEATHER])
     assert set(map(repr, found)) == {repr(expected)}
     (required, *_) = answers(
         speak(from_file(vendored, QWEN), f"<tool_call>\n{JSON_CALL}\n</tool_call>"),
@@ -331,6 +328,7 @@ def test_the_name_of_a_call_may_come_last(speak: Speak, choice: Any) -> None:
         speak(NAME_LAST, call, control=["<|im_start|>", "<|im_end|>", "<tool_call>"]),
         tools=[WEATHER],
         tool_choice=choice,
+        everywhere=True,
     )
     assert set(map(repr, found)) == {repr(("", "", [("get_weather", PARIS)]))}
 

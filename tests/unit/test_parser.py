@@ -196,6 +196,7 @@ QWEN, QWEN_CODER, LLAMA, MISTRAL = (
     "mistralai-Mistral-Nemo-Instruct-2407",
 )
 NOOP = ("", "", ["noop"], [{}])
+BAR = "\N{FULLWIDTH VERTICAL LINE}"  # of DeepSeek's tokens
 
 
 @pytest.mark.parametrize(
@@ -218,6 +219,32 @@ NOOP = ("", "", ["noop"], [{}])
         (LLAMA, '{"answer": 1}', ('{"answer": 1}', "", [], [])),
         (QWEN_CODER, "<tool_call>\n<function=noop>\n</function>\n</tool_call>", NOOP),
         (MISTRAL, '[TOOL_CALLS][{"name": "noop", "arguments": {}}]', NOOP),
+        (MISTRAL, "[TOOL_CALLS]noop{}", NOOP),
+        (
+            LLAMA,
+            '{"name": "noop", "arguments": {}}; {"name": "noop", "arguments": {}}',
+            ("", "", ["noop"] * 2, [{}, {}]),
+        ),
+        (QWEN, '<tool_call>\n{"name": "Bob"} said so', ('<tool_call>\n{"name": "Bob"} said so', "", [], [])),
+        ("ibm-granite-granite-3.3-2B-Instruct", '<tool_call>[{"name": "noop", "arguments": {}}]', NOOP),
+        (
+            "deepseek-ai-DeepSeek-V3.1",
+            f"<{BAR}tool_calls_begin{BAR}><{BAR}tool▁call▁begin{BAR}>noop<{BAR}tool▁sep{BAR}>{{}}<{BAR}tool▁call▁end{BAR}>",
+            NOOP,
+        ),
+        (
+            "deepseek-ai-DeepSeek-V3.1",
+            f"<{BAR}tool▁calls▁begin{BAR}><{BAR}tool▁call▁begin{BAR}>function<{BAR}tool▁sep{BAR}>noop\n```json\n{{}}\n```"
+            f"<{BAR}tool▁call▁end{BAR}><{BAR}tool▁calls▁end{BAR}>",
+            NOOP,
+        ),
+        ("GLM-4.7-Flash", "</think><tool_call>noop</tool_call>", NOOP),
+        (
+            "openai-gpt-oss-120b",
+            "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant<|channel|>commentary to=functions.noop "
+            "<|constrain|>json<|message|>{}<|call|>",
+            ("I look.", "", ["noop"], [{}]),
+        ),
         (
             "GLM-4.7-Flash",
             "<tool_call>get_weather\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",

@@ -95,7 +95,7 @@ cdef extern from *:
 
 cdef enum:
     WINDOW_US = 50000               # computing that a number of threads is judged by
-    MEASURE_EVERY_US = 100          # for each thread: reading its clock takes some 0.3
+    MEASURE_EVERY_US = 500          # for each thread: a measurement takes a microsecond or two
     FIRST_WAIT_US = 250000          # until what did not pay is tried again, which doubles
     LAST_WAIT_US = 8000000
     SETTLED_US = 5000000            # more threads that are given up sooner were tried too early

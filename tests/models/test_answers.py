@@ -91,7 +91,7 @@ def answers(llm: Llama, everywhere: bool = False, **options: Any) -> list[tuple[
     whole: Any = llm.create_chat_completion(**options)
     messages = [
         whole["choices"][0]["message"],
-        gathered(list(llm.create_chat_completion(stream=True, **options))),  # type: ignore[arg-type]
+        gathered(list(llm.create_chat_completion(stream=True, **options))),
     ]
 
     async def awaited() -> list[Any]:
@@ -344,7 +344,7 @@ def test_an_answer_in_a_form_beside_tools_is_whole(speak: Speak, vendored: Path,
         llm = speak(source_of(vendored, template), text)
         for content, thought, calls in answers(llm, tools=[WEATHER], response_format=FORM):
             assert (json.loads(content), thought, calls) == ({"html": html}, "", [])
-        choice: Any = llm.create_chat_completion(HI, tools=[WEATHER], response_format=FORM)["choices"][0]
+        choice: Any = llm.create_chat_completion(HI, tools=[WEATHER], response_format=FORM)["choices"][0]  # type: ignore[index]
         assert choice["matches_grammar"] is True
 
 
@@ -441,7 +441,7 @@ def test_the_pieces_of_a_call_suit_openai_and_who_reads_each(speak: Speak, vendo
     number = {"type": "object", "properties": {"n": {"type": "integer"}}}
     tools = [{"type": "function", "function": {"name": name, "parameters": number}} for name in "ab"]
     llm = speak(from_file(vendored, QWEN), "".join(calls))
-    chunks: Any = list(llm.create_chat_completion(HI, tools=tools, stream=True, max_tokens=50))  # type: ignore[arg-type]
+    chunks: Any = list(llm.create_chat_completion(HI, tools=tools, stream=True, max_tokens=50))
     state = ChatCompletionStreamState()
     for chunk in chunks:
         state.handle_chunk(ChatCompletionChunk.model_validate(chunk))

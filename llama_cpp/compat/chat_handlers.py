@@ -189,7 +189,9 @@ def chat_formatter_to_chat_completion_handler(chat_formatter: ChatFormatter) -> 
             options["grammar"] = LlamaGrammar.from_json_schema(tool["function"].get("parameters") or {"type": "object"})
         elif response_format is not None:
             options["grammar"] = _grammar_for_response_format(response_format) or options["grammar"]
-        stop = [*_as_list(options.pop("stop")), *(text for text in _as_list(made.stop) if text)]
+        # What the vocabulary has as a token can stand in the answer as text.
+        tokens = llama._special_tokens
+        stop = [*_as_list(options.pop("stop")), *(tokens.get(text, text) for text in _as_list(made.stop) if text)]
         answer = llama.create_completion(
             prompt=llama.tokenize(made.prompt.encode(), add_bos=not made.added_special, special=True),
             stop=stop,

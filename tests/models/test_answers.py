@@ -14,6 +14,7 @@ import pytest
 
 from llama_cpp import Llama, LlamaError
 from llama_cpp.compat.chat_formats import CHAT_FORMATS
+from llama_cpp.compat.chat_handlers import Jinja2ChatFormatter
 from llama_cpp.unified import UnifiedLLM
 from tests import tiny
 from tests.helpers import load
@@ -139,6 +140,9 @@ def test_the_text_of_a_format_s_end_ends_nothing(speak: Speak) -> None:
     for name in ("zephyr", "vicuna", "mistrallite"):
         llm = speak(CHAT_FORMATS[name].template, "<p><s", ">1", "00</", "s", "> 80</p>")
         assert {content for content, _, _ in answers(llm)} == {"<p><s>100</s> 80</p>"}
+    handler = Jinja2ChatFormatter(CHAT_FORMATS["zephyr"].template, "</s>", "<s>").to_chat_handler()
+    answer: Any = handler(llama=llm, messages=HI)
+    assert answer["choices"][0]["message"]["content"] == "<p><s>100</s> 80</p>"
 
 
 GPT_OSS = "openai-gpt-oss-120b"

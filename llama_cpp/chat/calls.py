@@ -85,6 +85,33 @@ def check_tool_choice(choice: Any, tools: Sequence[Tool]) -> tuple[str, list[Too
     return "required", chosen
 
 
+def filled_tool(tool: Mapping[str, Any]) -> Tool:
+    """Fill in what OpenAI's schema leaves out and some templates read, such as types and descriptions."""
+    function = dict(tool.get("function") or {})
+    schema = function.get("parameters") or {}
+    function["parameters"] = _filled({"type": "object", "properties": {}, "required": [], **schema})
+    return {**tool, "function": {"description": "", **function}}
+
+
+def _filled(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return {}
+    filled = {"description": "", **schema}
+    kind = filled.get("type")
+    if isinstance(kind, (list, tuple)):
+        filled["type"] = next((one for one in kind if one != "null"), "null")
+    elif kind is None:
+        several = [filled[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(filled.get(key), (list, tuple))]
+        kinds = [one.get("type") for forms in several for one in forms if isinstance(one, Mapping)]
+        unsaid = "object" if "properties" in filled else "string"
+        filled["type"] = next((one for one in kinds if isinstance(one, str) and one != "null"), unsaid)
+    if isinstance(filled.get("properties"), Mapping):
+        filled["properties"] = {name: _filled(inner) for name, inner in filled["properties"].items()}
+    if isinstance(filled.get("items"), Mapping):
+        filled["items"] = _filled(filled["items"])
+    return filled
+
+
 # -- functions as tools ------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import TemplateError
+from .calls import filled_tool
 from .messages import REQUEST, as_parts
 from .probe import FACT, SPEAKER, THOUGHT
 from .syntax import GENERIC_CALLS, THINKING_KWARGS, CallSyntax, Syntax
@@ -189,7 +190,7 @@ def put(
         told.append(told_tools(calls, tools))
         given["tools"] = None
     elif tools and plan.tools != "kept":
-        given["tools"] = [_filled_tool(tool, plan.tools == "described") for tool in tools]
+        given["tools"] = [filled_tool(_described_tool(one) if plan.tools == "described" else one) for one in tools]
     if documents and plan.documents == "told":
         told.append(told_documents(documents))
         given["documents"] = None
@@ -570,31 +571,8 @@ def _merged(messages: list[Message]) -> list[Message]:
     return new
 
 
-def _filled_tool(tool: Mapping[str, Any], described: bool) -> Message:
-    """Fill in what OpenAI's schema leaves out and templates read."""
-    function = dict(tool["function"])
-    schema = function.get("parameters") or {}
-    function["parameters"] = _filled({"type": "object", "properties": {}, "required": [], **schema})
-    if described:
-        listed = json.dumps(schema, ensure_ascii=False)
-        function["description"] = _joined(function.get("description") or "", f"Parameters: {listed}")
-    return {**tool, "function": function}
-
-
-def _filled(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return {}
-    filled = {"description": "", **schema}
-    kind = filled.get("type")
-    if isinstance(kind, (list, tuple)):
-        filled["type"] = next((one for one in kind if one != "null"), "null")
-    elif kind is None:
-        forms = [one for key in ("anyOf", "oneOf", "allOf") for one in filled.get(key) or ()]
-        kinds = [one.get("type") for one in forms if isinstance(one, Mapping)]
-        unsaid = "object" if "properties" in filled else "string"
-        filled["type"] = next((one for one in kinds if isinstance(one, str) and one != "null"), unsaid)
-    if isinstance(filled.get("properties"), Mapping):
-        filled["properties"] = {name: _filled(inner) for name, inner in filled["properties"].items()}
-    if isinstance(filled.get("items"), Mapping):
-        filled["items"] = _filled(filled["items"])
-    return filled
+def _described_tool(tool: Mapping[str, Any]) -> Message:
+    """Put a tool's parameters into its description, too."""
+    function = tool["function"]
+    listed = f"Parameters: {json.dumps(function.get('parameters') or {}, ensure_ascii=False)}"
+    return {**tool, "function": {**function, "description": _joined(function.get("description") or "", listed)}}

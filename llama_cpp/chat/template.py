@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TemplateError, ValidationError
+from .calls import filled_tool, tool_of
 from .sandbox import compile_template, run
 from .syntax import Syntax, derive
 
@@ -58,7 +59,8 @@ class ChatTemplate:
 
         Args:
             messages: dicts with role and content.
-            tools: JSON Schemas in OpenAI's form, or Python functions.
+            tools: JSON Schemas in OpenAI's form, or Python functions; where the template fails on what they leave out,
+                such as descriptions, that is filled in.
             add_generation_prompt: end with what an answer begins with.
             documents: dicts with title and text, for templates that know them.
             continue_final_message: end within the last message, for the model to go on with it.
@@ -74,14 +76,21 @@ class ChatTemplate:
         conversation = [_with_reasoning(message) for message in _plain("messages", list(messages))]
         if continue_final_message:
             conversation = _with_mark(conversation)
-        text = run(
-            self._template,
-            messages=conversation,
-            tools=None if tools is None else _plain("tools", _as_schemas(tools)),
-            documents=_plain("documents", documents),
-            add_generation_prompt=add_generation_prompt and not continue_final_message,
-            **given,
-        )
+        given |= {
+            "messages": conversation,
+            "documents": _plain("documents", documents),
+            "add_generation_prompt": add_generation_prompt and not continue_final_message,
+        }
+        schemas = None if tools is None else _plain("tools", _as_schemas(tools))
+        try:
+            text = run(self._template, tools=schemas, **given)
+        except TemplateError as error:
+            if not schemas or not all(isinstance(schema, dict) for schema in schemas):
+                raise
+            try:  # it may read what OpenAI's schema leaves out
+                text = run(self._template, tools=[filled_tool(schema) for schema in schemas], **given)
+            except TemplateError:
+                raise error from None
         return _before_mark(text) if continue_final_message else text
 
     def syntax(self, **template_kwargs: Any) -> Syntax:
@@ -151,8 +160,6 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _as_schemas(tools: Sequence[Any]) -> list[Any]:
-    from .calls import tool_of
-
     return [tool_of(tool) if callable(tool) else tool for tool in tools]
 
 

@@ -284,6 +284,8 @@ def test_special_tokens_of_calls_are_whole_and_those_in_arguments_are_not() -> N
 
 
 def test_a_parameter_needs_no_description() -> None:
+    rendered = template_of("CohereForAI-c4ai-command-r-plus-tool_use").render([user("Hi")], tools=TOOLS)
+    assert "def get_weather(city: str" in rendered
     prompt = prompt_of(template_of("CohereForAI-c4ai-command-r-plus-tool_use"), [user("Hi")], tools=TOOLS)
     assert "def get_weather(city: str" in prompt
 

@@ -14,7 +14,8 @@ from llama_cpp.errors import ValidationError
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string", "description": "c"}}, "required": ["city"]}
-CHANGING = ["Kimi-K2-Instruct", "Kimi-K2-Thinking"]
+# transformers refuses what the first ones do to their own lists, and has not the variables of the last one.
+OURS_ALONE = ["Kimi-K2-Instruct", "Kimi-K2-Thinking", "fireworks-ai-llama-3-firefunction-v2"]
 TOOLS = [{"type": "function", "function": {"name": "f", "description": "Do <b> & 'é'", "parameters": PARAMETERS}}]
 USER = {"role": "user", "content": "Hi"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -79,8 +80,8 @@ def test_rendering_is_transformers(path: Path) -> None:
                     checked, tools=tools, add_generation_prompt=prompt
                 )
             )
-            if path.stem in CHANGING and theirs is None:
-                assert ours is not None, (name, prompt)  # transformers refuses what these do to their own lists
+            if path.stem in OURS_ALONE and theirs is None:
+                assert ours is not None, (name, prompt)
             else:
                 assert ours == theirs, (name, prompt)
 
@@ -99,7 +100,10 @@ def test_final_messages_are_continued_as_transformers_does(content: Any) -> None
             )[0][0]
         )
         ours = rendered(lambda source=source: ChatTemplate(source).render(messages, continue_final_message=True))
-        assert ours == theirs, path.stem
+        if path.stem in OURS_ALONE and theirs is None:
+            assert ours is not None
+        else:
+            assert ours == theirs, path.stem
 
 
 DOUBLED = "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}{% set ns.x = EXPRESSION %}{% endfor %}"

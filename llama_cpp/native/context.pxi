@@ -234,7 +234,8 @@ cdef class Context:
         # Waiting for a GPU looks like waiting for a CPU.
         computes_here = not llama_supports_gpu_offload() or config.n_gpu_layers == 0
         if config.n_threads is None and n > 1 and self.pool != NULL and computes_here:
-            self.adapts = self.clocks.find(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), self.pool, n)
+            with nogil:  # it waits for the pool's threads
+                self.adapts = self.clocks.find(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU), self.pool, n)
             self.adapts_batch = self.adapts and config.n_threads_batch is None
         self.single = Pace(self.n_threads)
         self.few = Pace(self.n_threads_batch)

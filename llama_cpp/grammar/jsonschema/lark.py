@@ -7,6 +7,7 @@ generation must not be led to a place where it can't go on.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -43,6 +44,18 @@ MAX_DOMAIN = 62  # llguidance's parameters of rules have 64 bits
 _LINE = r"\n(?: {0,40}|\t{0,10})"
 _BEFORE = frozenset({'","', '":"', '"]"', '"}"'})
 _AFTER = frozenset({'","', '":"', '"["', '"{"'})
+
+
+_TOKEN_NAMES = {
+    '","': "COMMA",
+    '":"': "COLON",
+    '"["': "OPEN_ARRAY",
+    '"]"': "CLOSE_ARRAY",
+    '"{"': "OPEN_OBJECT",
+    '"}"': "CLOSE_OBJECT",
+    '"[]"': "EMPTY_ARRAY",
+    '"{}"': "EMPTY_OBJECT",
+}
 
 
 def _tokens(whitespace: str | None) -> dict[str, str]:
@@ -92,7 +105,13 @@ class Repeat(NamedTuple):
         return f"{self.symbol}{{{self.low},{self.high}}}"
 
 
-Symbol = str | Repeat
+class Maybe(NamedTuple):
+    """Symbols that are written, or are not."""
+
+    symbols: tuple[Any, ...]
+
+
+Symbol = str | Repeat | Maybe
 Alternative = tuple[Symbol, ...]
 
 
@@ -131,9 +150,17 @@ class Grammar:
         rules = self._without_dead_ends()
         if first not in rules:
             return None
+        if not self._parametric:  # conditions belong to alternatives as they are
+            rules = _joined(rules, first)
         lines = [f"start: {first}", *self._lines(rules, first)]
-        used = {symbol for rule in rules.values() for one in rule for symbol in one}
-        lines += [f"{name}: {text}" for text, name in self._terminals.items() if name in used]
+        used = {symbol for rule in rules.values() for one in rule for symbol in _names(one)}
+        lines += [f"{name}: {self._tokens[token]}" for token, name in _TOKEN_NAMES.items() if token in used]
+        terminals = [
+            f"{name}: {text.replace(strings.STRING, 'STRING')}"
+            for text, name in self._terminals.items()
+            if name in used
+        ]
+        lines += [f"STRING: {strings.STRING}", *terminals] if any("STRING" in one for one in terminals) else terminals
         return "\n".join(lines)
 
     def checks(self) -> Checks | None:
@@ -502,7 +529,7 @@ class Grammar:
         alive: set[str] = set()
 
         def needs(alternative: Alternative) -> set[str]:
-            names = (_plain(one) for one in alternative if not _optional(one))
+            names = (name for one in alternative if not _optional(one) for name in _names((one,)))
             return {name for name in names if name in self._rules or name in empty}
 
         for name, rule in self._rules.items():
@@ -523,7 +550,7 @@ class Grammar:
                         ready.append(user[0])
         return {
             name: [
-                tuple(one for one in alternative if not _optional(one) or _plain(one) in alive)
+                tuple(one for one in alternative if not _optional(one) or alive.issuperset(_names((one,))))
                 for index, alternative in enumerate(rule)
                 if missing[name, index] == 0
             ]
@@ -538,22 +565,83 @@ class Grammar:
             name = waiting.pop()
             options = []
             for alternative in rules[name]:
-                text = " ".join(self._tokens.get(str(one), str(one)) for one in alternative) or '""'
+                text = self._text(alternative) or '""'
                 bit = self._conditions.get((name, alternative))
                 options.append(text if bit is None else f"{text} %if bit_clear({bit})")
-                for one in alternative:
-                    rule = _plain(one)
+                for rule in _names(alternative):
                     if rule in rules and rule not in seen:
                         seen.add(rule)
                         waiting.append(rule)
             yield f"{name}{'::_' if name in self._parametric else ''}: {' | '.join(options)}"
+
+    def _text(self, symbols: Iterable[Symbol]) -> str:
+        return " ".join(
+            f"({self._text(one.symbols)})?" if isinstance(one, Maybe) else _TOKEN_NAMES.get(str(one), str(one))
+            for one in symbols
+        )
+
+
+def _joined(rules: dict[str, list[Alternative]], first: str) -> dict[str, list[Alternative]]:
+    """Return fewer rules that say the same: those with one alternative that are used once become parts of others."""
+    rules = {name: _as_maybe(rule) for name, rule in rules.items()}
+    uses = Counter(name for rule in rules.values() for one in rule for name in _names(one))
+    repeated = {
+        symbol.symbol for rule in rules.values() for one in rule for symbol in one if isinstance(symbol, Repeat)
+    }
+
+    def is_part(symbol: Symbol) -> bool:
+        if not isinstance(symbol, str) or symbol == first or symbol in repeated or len(rules.get(symbol, ())) != 1:
+            return False
+        only = rules[symbol][0]
+        return uses[symbol] == 1 or (len(only) == 1 and isinstance(only[0], str) and only[0] not in rules)
+
+    def expanded(symbols: Alternative) -> Alternative:
+        result: list[Symbol] = []
+        waiting = list(reversed(symbols))
+        while waiting:
+            symbol = waiting.pop()
+            if is_part(symbol):
+                waiting += reversed(rules[str(symbol)][0])
+            elif isinstance(symbol, Maybe):
+                result.append(Maybe(expanded(symbol.symbols)))
+            else:
+                result.append(symbol)
+        return tuple(result)
+
+    reachable: dict[str, list[Alternative]] = {}
+    waiting = [first]
+    while waiting:
+        name = waiting.pop()
+        if name in rules and name not in reachable:
+            reachable[name] = [expanded(one) for one in rules[name]]
+            waiting += [one for alternative in reachable[name] for one in _names(alternative)]
+    return reachable
+
+
+def _as_maybe(rule: list[Alternative]) -> list[Alternative]:
+    """Return one alternative for two of which one only leaves a beginning out."""
+    if len(rule) == 2:
+        short, long = sorted(rule, key=len)
+        rest = len(long) - len(short)
+        if rest and long[rest:] == short and len(short) <= 1:
+            return [(Maybe(long[:rest]), *short)]
+    return rule
+
+
+def _names(symbols: Iterable[Symbol]) -> Iterator[str]:
+    """Yield the names of rules and terminals in symbols."""
+    for symbol in symbols:
+        if isinstance(symbol, Maybe):
+            yield from _names(symbol.symbols)
+        else:
+            yield _plain(symbol)
 
 
 def _has_pattern(formula: Formula) -> bool:
     return any(isinstance(leaf, (Pattern, Format)) for leaf in leaves_of(formula))
 
 
-def _plain(symbol: Symbol) -> str:
+def _plain(symbol: str | Repeat) -> str:
     """Return the name of a rule or terminal in a symbol."""
     return (symbol.symbol if isinstance(symbol, Repeat) else symbol).split("::")[0]
 

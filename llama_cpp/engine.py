@@ -789,6 +789,7 @@ class Engine:
                 fast_forward=not one_by_one,
                 canonical=not request.processors,  # which may have tokens of their own in mind
                 checks=None if grammar.checks is None else checks_of(grammar.checks),
+                tidy=grammar.tidy,
             )
             return {"constraint": constraint}
         sampler = _core.Sampler(self._vocab)

@@ -123,7 +123,9 @@ def make_sampler(
         sampler.add_grammar(grammar.gbnf, grammar.root)
     elif grammar is not None and grammar.llguidance is not None:
         checks = None if grammar.checks is None else checks_of(grammar.checks)
-        constraint = Constraint(vocabulary_of(model), grammar.llguidance, fast_forward=False, checks=checks)
+        constraint = Constraint(
+            vocabulary_of(model), grammar.llguidance, fast_forward=False, checks=checks, tidy=grammar.tidy
+        )
         sampler.add_custom(_on_scores(model.vocab.n_tokens, _masking(constraint)), _accepting(constraint, model.vocab))
     if params.temp == 0.0:
         return sampler.add_greedy()

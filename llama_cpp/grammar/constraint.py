@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GenerationError, ValidationError
 from .jsonschema.checks import Checks, State, Violation
@@ -121,6 +121,45 @@ class Vocabulary:
         return tokens
 
 
+class Balance(NamedTuple):
+    """How much of a JSON text is blank space between its tokens.
+
+    Attributes:
+        blank: bytes of it.
+        rest: all other bytes.
+        least: what every document that begins as the text does has of them.
+        mode: "v" between values, "s" in a string, "e" after a backslash in it.
+    """
+
+    blank: int = 0
+    rest: int = 0
+    least: int = 0
+    mode: str = "v"
+
+    @property
+    def holds(self) -> bool:
+        """Whether blank space does not outweigh the rest, nor will have when the text ends."""
+        return self.blank <= max(self.rest, self.least)
+
+    def after(self, text: bytes) -> Balance:
+        """Return the balance of the text with some more behind it."""
+        blank, rest, least, mode = self
+        for byte in text:
+            if mode == "v" and byte in b" \t\n":
+                blank += 1
+                continue
+            if rest == 0:
+                least = {0x7B: 6, 0x5B: 3}.get(byte, 0)  # {"":0} and [0]: in an empty one there is no blank space
+            rest += 1
+            if mode == "e":
+                mode = "s"
+            elif byte == 0x22:
+                mode = "v" if mode == "s" else "s"
+            elif byte == 0x5C and mode == "s":
+                mode = "e"
+        return Balance(blank, rest, least, mode)
+
+
 class Constraint:
     """Holds one generation to a grammar.
 
@@ -132,6 +171,7 @@ class Constraint:
         fast_forward: let `accept` return what must follow.
         canonical: if not, allow it in those tokens alone, one at a time.
         checks: what is checked at the ends of values, beside the grammar.
+        tidy: the text is a JSON document in which blank space must not outweigh the rest.
 
     Raises:
         ValidationError: if llguidance refuses the grammar, or that text.
@@ -147,6 +187,7 @@ class Constraint:
         fast_forward: bool = True,
         canonical: bool = True,
         checks: Checks | None = None,
+        tidy: bool = False,
     ) -> None:
         self._vocabulary = vocabulary
         self._matcher = vocabulary.matcher(grammar)
@@ -159,6 +200,7 @@ class Constraint:
             raise ValidationError(f"no text of the grammar begins with {text!r}, which the answer is to go on with")
         self._checks = checks
         self._tries = 0
+        self._balance = Balance().after(begun) if tidy else None
         self._state = None if checks is None else checks.after(checks.start, begun)
 
     def allows(self, token: int) -> bool:
@@ -171,8 +213,10 @@ class Constraint:
         if token in self._vocabulary.eog:
             return bool(self._matcher.is_accepting()) and self._may_end()
         tokens = self._spelled(token)
-        if tokens is None or self._state is None:
-            return tokens is not None
+        if tokens is None or not (self._balance is None or self._balance.after(self._text(tokens)).holds):
+            return False
+        if self._state is None:
+            return True
         self._tries = MAX_TRIES
         return self._leads_on(self._matcher, self._state, tokens)
 
@@ -268,6 +312,8 @@ class Constraint:
         return b"".join(self._vocabulary.tokens[token] for token in tokens if token not in self._vocabulary.eog)
 
     def _follow(self, tokens: list[int]) -> None:
+        if self._balance is not None:
+            self._balance = self._balance.after(self._text(tokens))
         if self._checks is not None and self._state is not None:
             self._state = self._checks.after(self._state, self._text(tokens))
 

@@ -65,6 +65,7 @@ class LlamaGrammar:
         schema: JSON text of the schema that it was made of.
         resources: JSON text of the schemas that its references lead to.
         checks: what is checked at the ends of values while a text is written, beside that source.
+        tidy: whether its texts are JSON of which generations write at most half as blank space.
         exact: whether every text that it accepts is valid; False is for schemas compiled with strict=False, whose texts
             are validated when they are complete.
     """
@@ -78,6 +79,7 @@ class LlamaGrammar:
     schema: str | None = None
     resources: str | None = None
     checks: str | None = None
+    tidy: bool = False
     exact: bool = True
     _report: tuple[Report, ...] = dataclasses.field(default=(), repr=False)
 
@@ -183,6 +185,7 @@ class LlamaGrammar:
             schema=text_of(value),
             resources=resources_text(resources),
             checks=compiled.checks,
+            tidy=whitespace is None,
             exact=compiled.exact,
             _report=compiled.report,
         )

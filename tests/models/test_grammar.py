@@ -66,6 +66,12 @@ UNIQUE["cents"] = {"type": "array", "items": {"type": "number", "multipleOf": 0.
 UNIQUE["cents"] |= {"minItems": 2, "maxItems": 4}
 UNIQUE["names"] = {"type": "object", "minProperties": 2, "maxProperties": 2, "propertyNames": {"pattern": "^[ab]$"}}
 UNIQUE["names"]["additionalProperties"] = {"type": "boolean"}
+SHORT_ARRAY = {"type": "array", "items": {"type": "integer"}, "maxItems": 5}
+SHORT_OBJECT = {
+    "properties": {"a": {"enum": [1, 2]}, "b": SHORT_ARRAY},
+    "additionalProperties": False,
+    "type": "object",
+}
 GRAMMARS = {
     "schema": LlamaGrammar.from_json_schema(PERSON, whitespace=""),
     "choices": LlamaGrammar.from_choices(["yes", "no", 'per\'haps "日本"']),
@@ -167,6 +173,20 @@ def test_values_that_must_not_end_do_not(llm: Llama, name: str, draft_tokens: in
         if result.matches_grammar:
             assert validator.is_valid(json.loads(result.text)), result.text
     assert sum(isinstance(result, GenerationResult) and bool(result.matches_grammar) for result in results) >= 15
+
+
+@pytest.mark.parametrize("schema", [SHORT_ARRAY, SHORT_OBJECT])
+def test_blank_space_does_not_outweigh_the_rest(llm: Llama, schema: Any) -> None:
+    grammar = LlamaGrammar.from_json_schema(schema)
+    rows = [{"prompt": f"{PROMPT} {index}", "seed": index, "grammar": grammar} for index in range(60)]
+    blank = 0
+    for result in llm.generate_batch(rows, max_tokens=60, sampling=HOT):
+        assert isinstance(result, GenerationResult)
+        if result.matches_grammar:
+            compact = json.dumps(json.loads(result.text), separators=(",", ":"), ensure_ascii=False)
+            assert len(result.text) <= 2 * len(compact)
+            blank += len(result.text) > len(compact)
+    assert blank > 3
 
 
 def test_where_nothing_valid_can_follow_the_generation_ends_with_an_error(llm: Llama) -> None:

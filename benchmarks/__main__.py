@@ -21,6 +21,7 @@ from .load import load_rows
 from .pairs import Unavailable, heading, summary, unavailable
 from .peers import PEERS, peer_rows
 from .rows import single_rows
+from .schemas import schema_rows
 
 ROOT = Path(__file__).parents[1]
 VOCABULARIES = ROOT / "vendor" / "llama.cpp" / "models"
@@ -51,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         tiny = write_model(Path(folder, "tiny.gguf"))
         rows = single_rows(args.tools / "llama-bench", real, tiny) + batch_rows(args.tools, small)
-        rows += grammar_rows(real, VOCABULARIES) + load_rows(Path(real))
+        rows += grammar_rows(real, VOCABULARIES) + schema_rows(tiny) + load_rows(Path(real))
         if args.peers:
             rows += peer_rows(ROOT / "build" / "peers", small, tiny, VOCABULARIES)
         rows = [row for row in rows if args.only in f"{row.name} {row.reference}"]

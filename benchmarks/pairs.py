@@ -42,6 +42,25 @@ class MinRatio:
 
 
 @dataclass(frozen=True)
+class MaxRatio:
+    """Ours should be at most this many times the reference."""
+
+    ratio: float
+
+    def compare(self, ours: float, reference: float) -> float:
+        return ours / reference
+
+    def is_met(self, value: float) -> bool:
+        return value <= self.ratio
+
+    def show(self, value: float) -> str:
+        return f"{value:.1%}"
+
+    def __str__(self) -> str:
+        return f"<= {self.ratio:.0%}"
+
+
+@dataclass(frozen=True)
 class MaxExcess:
     """Ours should exceed the reference by at most this, in the row's unit."""
 
@@ -75,7 +94,7 @@ class Row:
     name: str
     unit: str
     reference: str
-    target: MinRatio | MaxExcess
+    target: MinRatio | MaxRatio | MaxExcess
     sides: Callable[[], AbstractContextManager[tuple[Side, Side]]]
 
     def measure(self, n_pairs: int) -> list[tuple[float, float]]:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 PROMPT ?= The sky is blue because
 NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMakeLists.txt setup.py vendor/fetch.py vendor/pin.toml $(wildcard vendor/patches/*.patch)
 
-.PHONY: demo test test-clients test-wheels check docs bench bindings build clean
+.PHONY: demo test test-clients test-sanitizers test-wheels check docs bench bindings build clean
 
 demo: build
 	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
@@ -15,6 +15,11 @@ test: build
 # Published programs for llama-cpp-python, with this package in its place; each in an environment that is kept.
 test-clients: build
 	$(BIN)/python -m pytest tests/clients/environments.py
+
+# _core and llama.cpp built with sanitizers, in folders that are kept; and a stress test of that many seconds for each.
+STRESS ?= 60
+test-sanitizers: build
+	$(BIN)/python tests/sanitizers/run.py --stress $(STRESS)
 
 # The wheels that are published, for every Python on this machine; llama.cpp is compiled for every kind of CPU, once.
 test-wheels: build

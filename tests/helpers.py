@@ -40,11 +40,12 @@ def run_script(script: str, *arguments: object, timeout: int = 20) -> str:
         script: The code. It finds the standard library's usual modules, the public names of llama_cpp, `load`, `GREEDY`
             and its first argument as `path`.
         arguments: For its `sys.argv[1:]`.
-        timeout: Seconds after which it counts as hanging.
+        timeout: Seconds after which it counts as hanging, TEST_PATIENCE times as many where that is set.
 
     Raises:
         AssertionError: It crashed, hung, exited with another code than 0, or wrote to stderr.
     """
+    timeout *= int(os.environ.get("TEST_PATIENCE", "1"))
     command = [sys.executable, "-c", _PRELUDE.format(timeout=timeout) + script, *map(str, arguments)]
     done = subprocess.run(
         command,

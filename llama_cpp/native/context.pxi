@@ -128,6 +128,8 @@ cdef class Context:
     cdef ThreadClocks clocks
     cdef int64_t measured_us        # when CPU time was last measured
     cdef cbool stopped              # the last step was given up, because others use the CPUs
+    cdef llama_perf_context_data counts     # after the last step, for threads that do not compute
+    cdef recursive_mutex counting           # of them; nobody wants the GIL who has it
     cdef int pooling                # a llama_pooling_type
     cdef bint pools                 # it is done here
     cdef object __weakref__
@@ -169,6 +171,7 @@ cdef class Context:
                 raise LlamaError("it could not be made")
             self.describe(config, n_ctx_seq, params.n_outputs_max)
             self.make_threads(config)
+            self.count()
             model.children.add(self)
         except ClosedError:
             raise
@@ -241,6 +244,12 @@ cdef class Context:
         self.few = Pace(self.n_threads_batch)
         self.many = Pace(self.n_threads_batch)
         return 0
+
+    cdef void count(self) noexcept nogil:
+        """Copy the times and counts, which llama.cpp changes while it computes."""
+        self.counting.lock()
+        self.counts = llama_perf_context(self.ptr)
+        self.counting.unlock()
 
     cdef int compute(self, const llama_batch * batch, bint stoppable) except? NOT_COMPUTED nogil:
         """Compute a batch with as many threads as pay (llama_decode); return its code.
@@ -487,6 +496,7 @@ cdef class Context:
             if self.memory != NULL:
                 llama_memory_clear(self.memory, False)
             rc = self.compute(&batch.batch, False)
+            self.count()
             native_log.muted = GGML_LOG_LEVEL_NONE
             if self.interrupt.error[0] != NULL or <bint> exiting:
                 return 0
@@ -579,7 +589,11 @@ cdef class Context:
         """
         cdef Call call
         self.hold(call)
-        data = llama_perf_context(self.ptr)
+        if self.gate.computing == 0:
+            self.count()
+        self.counting.lock()
+        data = self.counts
+        self.counting.unlock()
         return {
             "t_start_ms": data.t_start_ms,
             "t_load_ms": data.t_load_ms,
@@ -589,8 +603,8 @@ cdef class Context:
             "n_p_eval": data.n_p_eval if data.t_p_eval_ms > 0 else 0,
             "n_eval": data.n_eval if data.t_eval_ms > 0 else 0,
             "n_reused": data.n_reused,
-            "n_threads": self.single.n,
-            "n_threads_batch": self.many.n,
+            "n_threads": <int> self.single.shown,
+            "n_threads_batch": <int> self.many.shown,
         }
 
     def perf_reset(self):

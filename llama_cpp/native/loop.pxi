@@ -499,6 +499,7 @@ cdef class DecodeLoop:
             return False
         # A recurrent state can't go back to where it was before a step that was stopped.
         rc = self.context.compute(&self.batch.batch, not self.recurrent)
+        self.context.count()
         native_log.muted = GGML_LOG_LEVEL_NONE
         self.shift_pending = self.shift_pending and rc != 0
         if rc == 1:

@@ -122,6 +122,7 @@ cdef class Pace:
     """
 
     cdef readonly int n             # threads that the next step gets
+    cdef Level shown                # the same, for other threads to read
     cdef readonly int most
     cdef int origin                 # what they were before the trial under way; 0: there is none
     cdef int ceiling                # the least number above n that did not pay
@@ -139,7 +140,7 @@ cdef class Pace:
     cdef int64_t lost               # CPU time that the threads did not get there
 
     def __cinit__(self, int most):
-        self.n = self.most = most
+        self.n = self.most = self.shown = most
         self.ceiling = most + 1
         self.up_wait = self.down_wait = FIRST_WAIT_US
         self.raised_at = -SETTLED_US
@@ -164,6 +165,7 @@ cdef class Pace:
             self.lost += lost
         if self.wall >= WINDOW_US or stopped:
             self.decide(now, self.wall / self.work, self.lost / <double> self.measured if self.measured > 0 else -1.0)
+            self.shown = self.n
             self.wall = self.measured = self.lost = 0
             self.work = 0.0
 

@@ -249,10 +249,14 @@ class _CallWriter(_Writer):
             body = calls.body.removeprefix(begun)
             before, _, after = body.partition(ARGUMENTS)
             name_left = f'{NAME}"' if begun else ""  # which is no token of JSON's
-            # In JSON's own tokens, so that an answer may begin as a call does.
+
+            def tokens(part: str) -> list[str]:
+                """Cut a text into JSON's tokens, so that an answer may begin as a call does."""
+                return [one for one in _JSON_TOKEN.findall(part) if not (self._loose and one.isspace())]
+
             space = " ws " if self._loose else " "
             parts = [
-                space.join(self.strictly(token.replace(NAME, written)) for token in _JSON_TOKEN.findall(part))
+                space.join(self.strictly(token.replace(NAME, written)) for token in tokens(part))
                 for part in (before.removeprefix(name_left), after)
             ]
             left = self.strictly(name_left.replace(NAME, written))

@@ -151,7 +151,7 @@ def heads(syntax: Syntax, names: Collection[str]) -> tuple[str, str]:
     if calls.trigger:
         return "|".join(_head(calls, opening, behind) for opening in openings(calls)), _bare(calls, behind)
     anywhere = _head(calls, syntax.content_end, behind) if syntax.content_end else ""
-    return anywhere, _bare(calls, behind) or _head(calls, openings(calls)[0], behind)
+    return anywhere, _bare(calls, behind) or _SPACE + _head(calls, openings(calls)[0], behind)
 
 
 def begins_with(calls: CallSyntax, special: Collection[str]) -> list[tuple[str, str]]:
@@ -168,7 +168,7 @@ def begins_with(calls: CallSyntax, special: Collection[str]) -> list[tuple[str, 
 def _head(calls: CallSyntax, opening: str, behind: str) -> str:
     parts = re.split(f"({CALL_ID}|{INDEX})", opening)
     found = "".join(r"\s*[\w.:/-]+" if part in (CALL_ID, INDEX) else loose(part) for part in parts if part)
-    return f"{found}{_SPACE}{behind}"
+    return f"{found.removeprefix(_SPACE)}{_SPACE}{behind}"  # what is searched for begins with a character of its own
 
 
 def _bare(calls: CallSyntax, behind: str) -> str:

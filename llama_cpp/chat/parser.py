@@ -191,10 +191,10 @@ class StreamParser:
         """
         certain = re.compile("|".join(filter(None, heads(self._syntax, list(self._tools or ())))) or r"(?!)")
         while len(self._text) < _LONGEST_HEAD and stop not in self._text and not self._final:
-            if certain.match(self._text):
+            if certain.match(self._text.lstrip()):
                 break
             yield
-        if self._tools is not None and not certain.match(self._text):
+        if self._tools is not None and not certain.match(self._text.lstrip()):
             return False
         while True:
             thought, closed, behind = self._text.partition(stop)

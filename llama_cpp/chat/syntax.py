@@ -159,13 +159,6 @@ class Syntax:
         wanted = any(template_kwargs.get(name) is True for name in THINKING_KWARGS)
         return wanted and bool(self.think_end) and not self.continues
 
-    @property
-    def trigger(self) -> str:
-        """The text that begins a call wherever it stands; "" where there is none."""
-        if self.calls is None:
-            return ""
-        return "to=functions." if self.calls is HARMONY_CALLS else self.calls.trigger
-
 
 MESSAGE_ENDS = ("<|end|>", "<|eom|>")
 """What ends a message of a turn that is made of several."""

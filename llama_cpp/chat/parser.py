@@ -269,7 +269,9 @@ class StreamParser:
         for end in self._syntax.end:
             if end.endswith("\n") and text.endswith(end.rstrip()):
                 return self._before_end(text.removesuffix(end.rstrip()), end)
-            if end.startswith("\n"):  # a stop text has cut it off there
+            if end.startswith("\n") and not text.endswith(
+                self._syntax.content_tail
+            ):  # a stop text has cut it off there
                 return self._before_end(text, end)
         return text.removesuffix(self._syntax.content_tail)
 

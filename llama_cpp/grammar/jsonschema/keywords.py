@@ -47,6 +47,12 @@ from .structure import Contains, Count, Has, Item, Literal, Properties, Property
 Kind = Choice["null", "false", "true", "number", "string", "array", "object"]
 KINDS: tuple[Kind, ...] = ("null", "false", "true", "number", "string", "array", "object")
 
+_KINDS_OF: dict[str, tuple[Kind, ...]] = {
+    **{kind: (kind,) for kind in KINDS},
+    "boolean": ("false", "true"),
+    "integer": ("number",),
+}
+
 MAX_OUTCOMES = 64  # ways in which a schema can pass, each with other properties or items that it has looked at
 
 _REWRITTEN = frozenset(
@@ -281,6 +287,14 @@ class Schemas:
             if formulas[-1] == FALSE:
                 return FALSE
         return conj(formulas)
+
+    def kinds(self, literals: Iterable[Literal]) -> tuple[Kind, ...]:
+        """Return the kinds of values that literals may be satisfied by, as far as can be seen at once."""
+        for one in literals:
+            contents = self._subschemas[one.schema].contents
+            if one.positive and isinstance(contents, Mapping) and isinstance(contents.get("type"), str):
+                return _KINDS_OF.get(contents["type"], KINDS)
+        return KINDS
 
     def _excludes(self, contents: Mapping[str, Any], kind: Kind) -> bool:
         """Tell whether a schema has a type that values of a kind have not, which is so most of the time."""

@@ -138,7 +138,7 @@ class Shapes:
     def node(self, literals: Conjunction) -> Node:
         """Return the node of a conjunction."""
         node = Node()
-        for kind in KINDS:
+        for kind in self.schemas.kinds(literals):
             formula = self._formula(literals, kind)
             if formula == FALSE:
                 continue

@@ -228,7 +228,7 @@ class Grammar:
 
     def _terminal(self, text: str, doubtful: bool = False) -> str:
         """Return the name of a terminal, which may be empty if it is doubtful; a rule of llguidance's has none."""
-        if text.startswith("%json "):
+        if text.startswith(("%json ", '"-" %json ')):
             return text
         name = self._terminals.setdefault(text, f"T{len(self._terminals)}")
         if doubtful and "&" in text:

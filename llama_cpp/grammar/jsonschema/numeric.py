@@ -347,8 +347,11 @@ def _integer_multiples(term: Term, multiples: list[Multiple]) -> list[str]:
     ranges = [(max(first, -limit), min(last, -1)), (max(first, 0), min(last, limit))]
     step = math.lcm(*map(int, divisors))
     schema = {"type": "integer", "multipleOf": step, "x-guidance": {"whitespace_flexible": False}}
+    # A minus is written here: llguidance before 1.6 takes no negative number for a multiple.
     return [
-        "%json " + json.dumps(schema | {"minimum": low, "maximum": high})
+        '"-" %json ' + json.dumps(schema | {"minimum": -high, "maximum": -low})
+        if high < 0
+        else "%json " + json.dumps(schema | {"minimum": low, "maximum": high})
         for low, high in ranges
         if -(-low // step) <= high // step
     ]

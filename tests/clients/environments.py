@@ -23,6 +23,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / "build" / "clients"
 PROGRAMS = Path(__file__).with_name("programs")
+# Tests of what this package takes from its dependencies, for the lowest versions of those.
+TESTS_OF_DEPENDENCIES = (
+    "tests/unit/test_gbnf.py",
+    "tests/unit/test_grammar.py",
+    "tests/unit/test_hub.py",
+    "tests/unit/test_schema.py",
+    "tests/models/test_batch.py",
+    "tests/models/test_chat.py",
+    "tests/models/test_grammar.py",
+    "tests/models/test_logits_processor.py",
+)
 
 
 @dataclass
@@ -117,6 +128,31 @@ def test_the_documented_versions_are_those_that_run() -> None:
     requirements = [line for client in CLIENTS for line in client.install + client.install_without_dependencies]
     assert len(documented) == len(CLIENTS) - 2  # less llama-cpp-python's own examples
     assert {f"{package}=={version}" for package, version in documented} <= set(requirements)
+
+
+def lowest(wheel: Path, extra: str) -> list[str]:
+    """Return a wheel's dependencies, and those of an extra, in the least versions that it names."""
+    found: list[str] = []
+    for line in required_by(wheel):
+        requirement, _, condition = line.removeprefix("Requires-Dist: ").partition(";")
+        if condition.strip() in ("", f"extra == '{extra}'", f'extra == "{extra}"'):
+            assert ">=" in requirement, f"pyproject.toml names no least version of {requirement}"
+            found.append(requirement.strip().replace(">=", "=="))
+    return found
+
+
+def test_the_least_versions_work(wheel: Path, smollm2_path: Path) -> None:
+    tools = ["gguf", "hypothesis", "openai", "pydantic", "pytest", "typing_extensions"]
+    client = Client("lowest", [*lowest(wheel, "hub"), *tools])
+    python = environment(client, wheel)
+    command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib")
+    # From a folder with the tests alone: the package is the installed one.
+    folder = ENVIRONMENTS / client.name / "tests-alone"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "tests", folder / "tests")
+    (folder / "vendor").mkdir()
+    (folder / "vendor" / "llama.cpp").symlink_to(ROOT / "vendor" / "llama.cpp", target_is_directory=True)
+    run(*command, "--rootdir", folder, *TESTS_OF_DEPENDENCIES, cwd=folder, timeout=1200, PYTHONPATH=str(folder))
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)

@@ -8,9 +8,9 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 from .chat.call_grammar import answer_grammar, call_grammar
 from .chat.heads import begins_with, heads
@@ -55,6 +55,7 @@ class ChatCall:
         in_form: an answer that is no call is held to a form.
         with_usage: a stream ends with the counts of tokens.
         ends: tokens that end the answer.
+        parser: reads the answer's text as a value of the type that response_format is.
     """
 
     syntax: Syntax
@@ -66,6 +67,7 @@ class ChatCall:
     in_form: bool = False
     with_usage: bool = False
     ends: list[int] = field(default_factory=list)
+    parser: Callable[[str], Any] | None = None
     id: str = field(default_factory=lambda: new_id("chatcmpl"))
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -85,9 +87,22 @@ class ChatCall:
 
     def read(self, text: str, cut: bool) -> ChatMessage:
         """Make a message of an answer's whole text, which may be cut off."""
-        if self.plain:
-            return {"role": "assistant", "content": text}
-        return cast("ChatMessage", parse(self.syntax, text, tools=self.tools, cut=cut, in_form=self.in_form))
+        message: ChatMessage = {"role": "assistant", "content": text}
+        if not self.plain:
+            read = parse(self.syntax, text, tools=self.tools, cut=cut, in_form=self.in_form)
+            message = cast("ChatMessage", read)
+        if self.parser is not None:
+            message["parsed"] = None if cut or message.get("tool_calls") else self._parsed(message["content"] or "")
+        return message
+
+    def _parsed(self, content: str) -> Any:
+        """Return the value that an answer's text stands for, None (and a warning) if it is none of the type."""
+        assert self.parser is not None
+        try:
+            return self.parser(content)
+        except ValueError as error:
+            logger.warning("the answer is no value of the type that response_format names: %s", error)
+            return None
 
     def chunks(self, events: Generator[Event], n: int) -> Generator[ChatCompletionChunk]:
         """Give the answers in pieces, as their text comes."""
@@ -314,9 +329,8 @@ def _compiled(schema: str, strict: bool) -> str:
     return compiled.grammar
 
 
-def _best_effort(schema: Any) -> LlamaGrammar:
-    """Make a grammar of what can be enforced of a schema, with a warning about the rest."""
-    grammar = LlamaGrammar.from_json_schema(schema, strict=False)
+def _best_effort(grammar: LlamaGrammar) -> LlamaGrammar:
+    """Return a grammar of what can be enforced of a schema, with a warning about the rest."""
     loose = [
         f"{entry.keyword} at {entry.pointer}" for entry in grammar.report() if entry.status == "checked afterwards"
     ]
@@ -329,8 +343,13 @@ def _best_effort(schema: Any) -> LlamaGrammar:
     return grammar
 
 
-def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar | None:
-    """Return the grammar that OpenAI's response_format stands for, None for free text.
+def is_type(response_format: Any) -> bool:
+    """Tell whether a response_format is a Python type, such as a pydantic model or `list[int]`, and no dict."""
+    return isinstance(response_format, type) or get_origin(response_format) is not None
+
+
+def grammar_of_format(response_format: Any) -> LlamaGrammar | None:
+    """Return the grammar that OpenAI's response_format, or a Python type in its place, stands for; None for free text.
 
     As there, a json_schema without "strict" is enforced as far as possible.
 
@@ -340,14 +359,17 @@ def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar
     """
     if response_format is None:
         return None
+    if is_type(response_format):
+        return _best_effort(LlamaGrammar.from_type(response_format, strict=False))
     if not isinstance(response_format, Mapping) or "type" not in response_format:
-        raise ValidationError(f'response_format must be a dict with a "type", got {response_format!r}')
+        raise ValidationError(f'response_format must be a dict with a "type", or a type, got {response_format!r}')
     kind = response_format["type"]
     if kind == "text":
         return None
     if kind == "json_object":
         check_known("key of response_format", response_format, ("type", "schema"))
-        return _best_effort(response_format.get("schema") or {"type": "object"})
+        schema = response_format.get("schema") or {"type": "object"}
+        return _best_effort(LlamaGrammar.from_json_schema(schema, strict=False))
     if kind == "json_schema":
         wanted = response_format.get("json_schema")
         if not isinstance(wanted, Mapping) or "schema" not in wanted:
@@ -355,5 +377,6 @@ def grammar_of_format(response_format: Mapping[str, Any] | None) -> LlamaGrammar
         check_known("key of json_schema", wanted, ("name", "description", "schema", "strict"))
         strict = wanted.get("strict")
         check_bool("strict", strict is not None and strict)
-        return LlamaGrammar.from_json_schema(wanted["schema"]) if strict else _best_effort(wanted["schema"])
+        grammar = LlamaGrammar.from_json_schema(wanted["schema"], strict=bool(strict))
+        return grammar if strict else _best_effort(grammar)
     raise ValidationError(f'response_format has type {kind!r}; known are "text", "json_object" and "json_schema"')

@@ -1,4 +1,4 @@
-"""Python types -> JSON Schema, for tools that are functions and for answers that are dataclasses."""
+"""Python types -> JSON Schema, for tools that are functions and for answers of a type; and JSON texts -> values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from .errors import ValidationError
@@ -25,8 +25,9 @@ def schema_of_type(kind: Any, *, exact: bool) -> Schema:
     Args:
         kind: one of JSON's own types, a list, tuple, set, dict, Literal, Enum, union, dataclass, TypedDict or pydantic
             model.
-        exact: say all of it, for a grammar: that None may stand in a place, and how long a tuple is. Otherwise it is
-            said as transformers says it, which models were trained on: "nullable", and no length.
+        exact: say all of it, for a grammar: that None may stand in a place, how long a tuple is, and that objects have
+            no other keys than their type's (but pydantic models with extra="allow"). Otherwise it is said as transformers
+            says it, which models were trained on: "nullable", and no length.
 
     Raises:
         ValidationError: for an annotation that JSON has nothing for.
@@ -45,6 +46,28 @@ def schemas_of_types(kinds: Mapping[str, Any], *, exact: bool) -> Schema:
     writer = _Writer(exact)
     properties = {name: writer.schema(kind) for name, kind in kinds.items()}
     return {"type": "object", "properties": properties, **({"$defs": writer.definitions} if writer.definitions else {})}
+
+
+def reader_of_type(kind: Any) -> Callable[[str], Any]:
+    """Return a function that reads a JSON text as a value of a type, with pydantic.
+
+    The function raises ValueError (pydantic's ValidationError is one) if the text is no such value.
+
+    Raises:
+        ValidationError: if pydantic is not installed, or can't read values of this type.
+    """
+    try:
+        from pydantic import TypeAdapter
+        from pydantic.errors import PydanticUserError
+    except ImportError:
+        raise ValidationError(
+            "pydantic reads answers as values of a type, and is not installed: pip install pydantic, or give the schema"
+            ' as {"type": "json_schema", ...} and read the text yourself'
+        ) from None
+    try:
+        return TypeAdapter(kind).validate_json
+    except PydanticUserError as error:
+        raise ValidationError(f"pydantic can't read values of {kind!r}: {error}") from error
 
 
 def hints_of(annotated: Any) -> dict[str, Any]:
@@ -77,6 +100,18 @@ def _wrapper(kind: Any) -> str:
     origin = typing.get_origin(kind)
     name = str(getattr(origin, "_name", None) or getattr(origin, "__name__", ""))
     return name if name in _WRAPPERS else ""
+
+
+def _closed_objects() -> Any:
+    """Return pydantic's writer of schemas, with models that have no other keys, unless they say that they have."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class ClosedObjects(GenerateJsonSchema):
+        def model_schema(self, schema: Any) -> Any:
+            written = super().model_schema(schema)
+            return written if "$ref" in written else {"additionalProperties": False, **written}
+
+    return ClosedObjects
 
 
 class _Writer:
@@ -143,7 +178,7 @@ class _Writer:
     def _object(self, kind: Any) -> Schema:
         name = kind.__name__
         if _is_pydantic(kind):
-            schema = dict(kind.model_json_schema())
+            schema: Schema = kind.model_json_schema(**({"schema_generator": _closed_objects()} if self._exact else {}))
             for key, definition in schema.pop("$defs", {}).items():
                 self._define(key, definition)
             return schema
@@ -164,7 +199,7 @@ class _Writer:
             fields, missing = dataclasses.fields(kind), dataclasses.MISSING
             hints = {field.name: hints[field.name] for field in fields}
             required = [one.name for one in fields if one.default is missing and one.default_factory is missing]
-        schema = {
+        written = {
             "type": "object",
             "properties": {key: self.schema(hint) for key, hint in hints.items()},
             "required": required,
@@ -172,8 +207,8 @@ class _Writer:
         }
         self._open.pop()
         if kind not in self._recursive:
-            return schema
-        self._define(name, schema)
+            return written
+        self._define(name, written)
         return {"$ref": f"#/$defs/{name}"}
 
     def _define(self, name: str, schema: Any) -> None:

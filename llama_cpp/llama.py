@@ -1423,7 +1423,7 @@ class Llama(CompatMixin):
         max_tokens: int | None = DEFAULT_MAX_TOKENS,
         stream: bool = False,
         stop: Stop = None,
-        response_format: Mapping[str, Any] | None = None,
+        response_format: Mapping[str, Any] | type | None = None,
         grammar: LlamaGrammar | None = None,
         tools: Sequence[Any] | None = None,
         tool_choice: Any = None,
@@ -1440,7 +1440,9 @@ class Llama(CompatMixin):
                 the default cuts off is logged as a warning.
             stream: return an iterator over chunks.
             stop: as `generate` has it.
-            response_format: {"type": "json_object"}, with "schema" if wanted, or OpenAI's {"type": "json_schema", ...}.
+            response_format: {"type": "json_object"}, with "schema" if wanted, or OpenAI's {"type": "json_schema", ...};
+                or a Python type, such as a pydantic model, a dataclass or `list[int]`: the message then has the answer
+                as a value of this type in `parsed`, None if it was cut (streams have the text alone; needs pydantic).
                 The answer has this form, after the model's thinking where the prompt begins that or
                 `chat_template_kwargs` asks for it.
             grammar: that the whole of what the model writes is held to; it does not think then.
@@ -1518,7 +1520,8 @@ class Llama(CompatMixin):
         from .chat.call_grammar import answer_mark
         from .chat.calls import check_tool_choice, check_tools
         from .chat.messages import check_messages
-        from .chat_completions import after_thinking, grammar_of_format
+        from .chat_completions import after_thinking, grammar_of_format, is_type
+        from .json_types import reader_of_type
 
         options = self._modern(options)
         wishes = split_options(
@@ -1552,6 +1555,8 @@ class Llama(CompatMixin):
         call.in_form = form is not None
         call.n_top_logprobs = (top or 0) if scored else None
         call.with_usage = includes_usage(stream, options.get("stream_options"))
+        if is_type(options.get("response_format")) and not stream:
+            call.parser = reader_of_type(options["response_format"])
         held = grammar
         if offered and grammar is None:
             held = self._tool_grammar(call.syntax, callable_tools, choice == "required", form, thinks, options)

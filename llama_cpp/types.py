@@ -5,7 +5,7 @@ Making the classes takes milliseconds, so that no module imports this one when i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 if TYPE_CHECKING:
     from typing_extensions import NotRequired
@@ -93,6 +93,7 @@ class ChatMessage(TypedDict):
     content: str | None
     reasoning_content: NotRequired[str]
     tool_calls: NotRequired[list[ToolCall]]
+    parsed: NotRequired[Any]  # where response_format is a Python type: the answer as a value of it, or None
 
 
 ChatFinishReason = Literal["stop", "length", "tool_calls"]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import check_c_text, check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
+from ..json_types import schema_of_type
 from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
 from .jsonschema.checks import Violation, checks_of
 from .matching import byte_tokenizer, error_of, new_matcher
@@ -189,6 +190,26 @@ class LlamaGrammar:
             exact=compiled.exact,
             _report=compiled.report,
         )
+
+    @classmethod
+    def from_type(cls, kind: Any, *, whitespace: str | None = None, strict: bool = True) -> LlamaGrammar:
+        """Make a grammar whose texts are the JSON documents of a Python type.
+
+        Args:
+            kind: a pydantic model, dataclass, TypedDict, Enum, Literal, union, list, dict or tuple of such types, or one
+                of str, int, float, bool and None.
+            whitespace: as `from_json_schema` has it.
+            strict: likewise.
+
+        Raises:
+            UnsupportedSchemaError: with `.keyword` and `.pointer`, for what can't be enforced.
+            ValidationError: for a type that has no JSON Schema.
+
+        Examples:
+            >>> LlamaGrammar.from_type(list[int]).accepts("[1, 2]")
+            True
+        """
+        return cls.from_json_schema(schema_of_type(kind, exact=True), whitespace=whitespace, strict=strict)
 
     @classmethod
     def from_regex(cls, pattern: str) -> LlamaGrammar:

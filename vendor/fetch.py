@@ -43,6 +43,7 @@ def ensure_sources() -> None:
             _apply(patch, unpacked)
         (unpacked / STAMP.name).write_text(stamp, encoding="ascii")
         if SOURCES.exists():
+            _keep_times(SOURCES, unpacked)
             SOURCES.rename(scratch / "replaced")
         unpacked.rename(SOURCES)
 
@@ -95,6 +96,15 @@ def _unpack(sdist: Path, folder: str, target: Path) -> None:
             assert content is not None  # a regular file has content
             with content, destination.open("wb") as output:
                 shutil.copyfileobj(content, output)
+
+
+def _keep_times(old: Path, new: Path) -> None:
+    """Give files that have not changed the times that they had: the next build compiles only what has changed."""
+    for path in new.rglob("*"):
+        before = old / path.relative_to(new)
+        if path.is_file() and before.is_file() and path.read_bytes() == before.read_bytes():
+            stat = before.stat()
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def _apply(patch: Path, sources: Path) -> None:

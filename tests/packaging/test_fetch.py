@@ -164,6 +164,16 @@ def test_a_changed_patch_makes_a_new_tree(vendor: Vendor, change: str) -> None:
     assert (vendor.sources / "a").read_text() == ("1\n" if change == "removed patch" else "other\n")
 
 
+def test_files_that_no_patch_has_changed_keep_their_times(vendor: Vendor) -> None:
+    vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n", "deep/llama.cpp/b": "1\n"}))
+    assert vendor.fetch().returncode == 0
+    before = {name: (vendor.sources / name).stat().st_mtime_ns for name in "ab"}
+    vendor.patch("0001-first.patch", "1", "2")
+    assert vendor.fetch().returncode == 0
+    assert (vendor.sources / "a").stat().st_mtime_ns > before["a"]
+    assert (vendor.sources / "b").stat().st_mtime_ns == before["b"]
+
+
 def test_a_patch_that_does_not_apply_is_named_and_the_sources_stay(vendor: Vendor) -> None:
     vendor.pin(vendor.publish({"deep/llama.cpp/a": "1\n"}))
     vendor.patch("0001-first.patch", "1", "2")

@@ -26,8 +26,8 @@ def schema_of_type(kind: Any, *, exact: bool) -> Schema:
         kind: one of JSON's own types, a list, tuple, set, dict, Literal, Enum, union, dataclass, TypedDict or pydantic
             model.
         exact: say all of it, for a grammar: that None may stand in a place, how long a tuple is, and that objects have
-            no other keys than their type's (but pydantic models with extra="allow"). Otherwise it is said as transformers
-            says it, which models were trained on: "nullable", and no length.
+            no other keys than their type's (but pydantic models with extra="allow"). Otherwise it is said as
+            transformers says it, which models were trained on: "nullable", and no length.
 
     Raises:
         ValidationError: for an annotation that JSON has nothing for.

@@ -196,8 +196,8 @@ class LlamaGrammar:
         """Make a grammar whose texts are the JSON documents of a Python type.
 
         Args:
-            kind: a pydantic model, dataclass, TypedDict, Enum, Literal, union, list, dict or tuple of such types, or one
-                of str, int, float, bool and None.
+            kind: a pydantic model, dataclass, TypedDict, Enum, Literal, union, list, dict or tuple of such types, or
+                one of str, int, float, bool and None.
             whitespace: as `from_json_schema` has it.
             strict: likewise.
 

@@ -54,6 +54,7 @@ ALLOWED = {
         "files",
         "grammar",
         "hub",
+        "json_types",
         "logs",
         "lora",
         "results",

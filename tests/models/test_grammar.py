@@ -23,6 +23,7 @@ from llama_cpp import (
     UnsupportedSchemaError,
     ValidationError,
 )
+from llama_cpp.grammar.trigger import Trigger
 from tests.helpers import GREEDY, load
 
 PROMPT = "the people of the world"
@@ -232,7 +233,8 @@ def test_what_does_not_fit_behind_a_trigger_is_free_text(llm: Llama) -> None:
     pieces = [llm.token_to_piece(token) for token in free.token_ids]
     place = next(place for place, piece in enumerate(pieces) if len(piece) > 2 and piece not in pieces[:place])
     grammar = LlamaGrammar.from_regex("!!")
-    lazy = dataclasses.replace(grammar, trigger=pieces[place][:-1])  # in the middle of a token
+    head = re.escape(pieces[place][:-1])  # in the middle of a token
+    lazy = dataclasses.replace(grammar, trigger=Trigger(heads=f"{head}()"))  # the grammar begins behind it
     result = llm.generate_result(PROMPT, 20, GREEDY, grammar=lazy)
     assert result.token_ids[:place] == free.token_ids[:place]
     assert result.token_ids[place] != free.token_ids[place]

@@ -7,7 +7,7 @@ NATIVE := $(wildcard llama_cpp/*.pyx llama_cpp/*.pxd llama_cpp/native/*.pxi) CMa
 .PHONY: demo test test-clients test-sanitizers test-wheels check docs bench bindings build clean
 
 demo: build
-	$(BIN)/llama-cpp run --temperature 0 "$(PROMPT)"
+	$(BIN)/llama-cpp run --temperature 0 --repeat-penalty 1.1 "$(PROMPT)"
 
 test: build
 	$(BIN)/python -m pytest

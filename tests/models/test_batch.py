@@ -107,7 +107,7 @@ def test_rows_that_do_not_fit_side_by_side_take_turns(llm: Llama) -> None:
     assert engine.context.n_ctx == 512
     batch: list[GenerationResult | None] = [None] * 16
     requests = [crowded._request(row["prompt"], row["max_tokens"], GREEDY, None, None, {}) for row in rows]
-    for index, result in engine.run_many(enumerate(requests), 32):
+    for index, result in engine.run_many(enumerate(requests), 32, {}):
         assert isinstance(result, GenerationResult), result
         batch[index] = result
     assert all(row is not None and len(row.token_ids) == 420 for row in batch)

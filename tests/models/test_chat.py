@@ -29,7 +29,7 @@ from tests.helpers import load
 
 PARIS = [
     {"role": "system", "content": "You are a helpful assistant."},
-    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "user", "content": "What is the capital of France? Answer in English."},
 ]
 WEATHER = {
     "type": "function",

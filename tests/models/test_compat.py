@@ -44,7 +44,7 @@ PROMPT_IDS = [504, 3575, 282, 4649, 314]
 GREEDY_IDS = [7042, 30, 198, 198, 504, 1797, 1918, 553]
 MESSAGES: list[dict[str, Any]] = [
     {"role": "system", "content": "You are a helpful assistant."},
-    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "user", "content": "What is the capital of France? Answer in English."},
 ]
 TOOL: dict[str, Any] = {
     "type": "function",
@@ -845,7 +845,7 @@ def test_a_handler_can_be_made_of_a_formatter(smol: Llama) -> None:
     template = smol.metadata["tokenizer.chat_template"]
     formatter = Jinja2ChatFormatter(template, "<|im_end|>", "<|im_start|>", stop_token_ids=[2])
     made = formatter(messages=MESSAGES)
-    assert made.prompt.endswith("What is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
+    assert made.prompt.endswith("What is the capital of France? Answer in English.<|im_end|>\n<|im_start|>assistant\n")
     assert (made.stop, made.added_special) == (["<|im_end|>"], True)
     handler = formatter.to_chat_handler()
     answer: Any = handler(llama=smol, messages=MESSAGES, temperature=0, max_tokens=20)
@@ -893,7 +893,7 @@ def test_chatml_has_several_names(llm: Llama, name: str) -> None:
     llm.chat_format = name
     try:
         assert llm.chat_template().render(MESSAGES[1:]) == (
-            "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+            "<|im_start|>user\nWhat is the capital of France? Answer in English.<|im_end|>\n<|im_start|>assistant\n"
         )
     finally:
         llm.chat_format = None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llama_cpp import Llama
 from tests.helpers import GREEDY, load
 
-QUESTION = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+QUESTION = "<|im_start|>user\nWhat is the capital of France? Answer in English.<|im_end|>\n<|im_start|>assistant\n"
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ TOOL = {
 }
 QUESTION = {"role": "user", "content": "Two and two?"}
 SYSTEM = "You are a helpful assistant."
-PARIS = "What is the capital of France?"
+PARIS = "What is the capital of France? Answer in English."
 GREEDY = SamplingParams(temperature=0, repeat_penalty=1.0)
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)

@@ -89,7 +89,7 @@ def test_a_conversation_at_a_terminal(smollm2_path: Path, tmp_path: Path) -> Non
     arguments = ["--system", "You are a helpful assistant.", "--temperature", "0", "--repeat-penalty", "1"]
     user = Terminal(str(smollm2_path), *arguments)
     user.read_to("> ")
-    user.type("What is the capital of France?\n")
+    user.type("What is the capital of France? Answer in English.\n")
     assert "Paris" in user.read_to(SPEED)
     user.read_to("> ")
     user.type("Count from one to five hundred in words, one after another.\n")

@@ -126,7 +126,7 @@ def test_the_package_exports_what_it_promises() -> None:
     assert llama_cpp.__all__[: len(NAMES)] == NAMES
     assert {*llama_cpp.__all__} == {*NAMES, *lazy.names()}
     assert all(hasattr(llama_cpp, name) for name in NAMES)
-    assert llama_cpp.__version__.startswith("0.4.")
+    assert llama_cpp.__version__.startswith("0.5.")
 
 
 def test_defaults_are_those_of_the_reference() -> None:

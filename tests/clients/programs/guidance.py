@@ -34,7 +34,7 @@ assert Person.model_validate_json(filled["person"]).name
 with system():
     chat = lm + "You are a helpful assistant."
 with user():
-    chat += "What is the capital of France?"
+    chat += "What is the capital of France? Answer in English."
 with assistant():
     chat += gen("reply", max_tokens=20, temperature=0)
 assert "Paris" in chat["reply"], chat["reply"]

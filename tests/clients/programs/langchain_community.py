@@ -39,13 +39,13 @@ assert "missing.gguf" in refused, refused
 
 chat = ChatLlamaCpp(model_path=path, temperature=0, max_tokens=40, n_ctx=2048, n_batch=256, verbose=False, **rope)
 system = SystemMessage("You are a helpful assistant.")
-question = HumanMessage("What is the capital of France?")
+question = HumanMessage("What is the capital of France? Answer in English.")
 reply = chat.invoke([system, question])
 assert isinstance(reply, AIMessage)
 assert "Paris" in reply.content, reply
 assert "".join(chunk.content for chunk in chat.stream([system, question])) == reply.content
 chain = ChatPromptTemplate.from_messages([("system", "You are a helpful assistant."), ("human", "{question}")]) | chat
-assert chain.invoke({"question": "What is the capital of France?"}).content == reply.content
+assert chain.invoke({"question": "What is the capital of France? Answer in English."}).content == reply.content
 assert chat.invoke([system, question, reply, HumanMessage("And of Italy?")]).content
 chat.streaming = False
 whole = chat.invoke([system, question])

@@ -11,7 +11,7 @@ from haystack_integrations.components.generators.llama_cpp import LlamaCppChatGe
 
 path = sys.argv[1]
 QUESTION = [ChatMessage.from_system("You are a helpful assistant."), ChatMessage.from_user("{{question}}")]
-MESSAGES = [QUESTION[0], ChatMessage.from_user("What is the capital of France?")]
+MESSAGES = [QUESTION[0], ChatMessage.from_user("What is the capital of France? Answer in English.")]
 SETTINGS = {"max_tokens": 20, "temperature": 0}
 
 generator = LlamaCppChatGenerator(path, n_ctx=2048, model_kwargs={"verbose": False}, generation_kwargs=SETTINGS)
@@ -33,7 +33,7 @@ pipeline = Pipeline()
 pipeline.add_component("prompt", ChatPromptBuilder(template=QUESTION, required_variables="*"))
 pipeline.add_component("llm", LlamaCppChatGenerator(path, model_kwargs={"verbose": False}, generation_kwargs=SETTINGS))
 pipeline.connect("prompt.prompt", "llm.messages")
-(piped,) = pipeline.run({"prompt": {"question": "What is the capital of France?"}})["llm"]["replies"]
+(piped,) = pipeline.run({"prompt": {"question": "What is the capital of France? Answer in English."}})["llm"]["replies"]
 assert piped.text == reply.text, piped
 
 

@@ -37,7 +37,7 @@ assert llm.create_completion(question, max_tokens=None, stop="\n")["choices"][0]
 # Chats
 messages = [
     {"role": "system", "content": "You are a helpful assistant."},
-    {"role": "user", "content": "What is the capital of France?"},
+    {"role": "user", "content": "What is the capital of France? Answer in English."},
 ]
 reply = llm.create_chat_completion(messages=messages, max_tokens=20, temperature=0)
 assert reply["object"] == "chat.completion", reply
@@ -125,5 +125,5 @@ assert len(per_token[0]) == tokens.n_embd()
 
 # The settings of the notebook on performance, one of which llama.cpp lost long ago
 tuned = Llama(model_path=path, f16_kv=True, use_mlock=False, n_threads=1, n_batch=7, n_gpu_layers=-1, verbose=False)
-output = tuned("What is the capital of France?", max_tokens=1, stop=["###", "\n"], echo=True)
+output = tuned("What is the capital of France? Answer in English.", max_tokens=1, stop=["###", "\n"], echo=True)
 assert output["usage"]["total_tokens"] > 5, output

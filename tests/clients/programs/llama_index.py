@@ -34,15 +34,15 @@ llm = LlamaCPP(
 )
 assert llm.metadata.context_window == 2048, llm.metadata
 
-answer = llm.complete("What is the capital of France?")
+answer = llm.complete("What is the capital of France? Answer in English.")
 assert "Paris" in answer.text, answer.text
 assert answer.raw["usage"]["completion_tokens"] > 0
-*_, last = llm.stream_complete("What is the capital of France?")
+*_, last = llm.stream_complete("What is the capital of France? Answer in English.")
 assert last.text == answer.text, last.text
 
 messages = [
     ChatMessage(role="system", content="You are a helpful assistant."),
-    ChatMessage(role="user", content="What is the capital of France?"),
+    ChatMessage(role="user", content="What is the capital of France? Answer in English."),
 ]
 reply = llm.chat(messages)
 assert reply.message.content == answer.text, reply

@@ -24,7 +24,7 @@ assert answer.strip()
 assert len(json.loads(run("embed", "-m", "e", "-c", "Hello"))) > 0
 
 model = llm.get_model("s")
-response = model.prompt("What is the capital of France?", system="You are a helpful assistant.")
+response = model.prompt("What is the capital of France? Answer in English.", system="You are a helpful assistant.")
 text = ""
 for chunk in response:
     text += chunk

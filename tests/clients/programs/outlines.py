@@ -19,7 +19,7 @@ plain = outlines.from_llamacpp(llm, chat_mode=False)
 chat = Chat(
     [
         {"role": "system", "content": "You are a helpful assistant."},
-        {"role": "user", "content": "What is the capital of France?"},
+        {"role": "user", "content": "What is the capital of France? Answer in English."},
     ]
 )
 answer = model(chat, temperature=0, max_tokens=20)

@@ -14,7 +14,7 @@ test: build
 
 # Published programs for llama-cpp-python, with this package in its place; each in an environment that is kept.
 test-clients: build
-	$(BIN)/python -m pytest tests/clients/environments.py
+	$(BIN)/python -m pytest tests/clients/ray_data.py tests/clients/environments.py
 
 # _core and llama.cpp built with sanitizers, in folders that are kept; and a stress test of that many seconds for each.
 STRESS ?= 60

@@ -1,8 +1,8 @@
 # The one guard around calls into llama.cpp, and what it watches over.
 #
-# A method declares a Call, and lets `hold`, `enter` or `begin_call` begin it before the first use of a pointer. The call
-# ends where the Call goes out of scope, that is when the method returns or raises. Until then close() in other threads
-# waits, so any Python code may run in between: a method never uses a pointer that it has only looked at.
+# A method declares a Call, and lets `hold`, `enter` or `begin_call` begin it before the first use of a pointer. The
+# call ends where the Call goes out of scope, that is when the method returns or raises. Until then close() in other
+# threads waits, so any Python code may run in between: a method never uses a pointer that it has only looked at.
 
 cdef extern from *:
     """
@@ -30,8 +30,8 @@ cdef extern from *:
         }
     };
 
-    // A call into llama.cpp. It has the log's tail and the flag of failed assertions to itself: a call that Python makes
-    // meanwhile on the same thread, in a log handler or a finalizer, leaves them alone.
+    // A call into llama.cpp. It has the log's tail and the flag of failed assertions to itself: a call that Python
+    // makes meanwhile on the same thread, in a log handler or a finalizer, leaves them alone.
     class Call {
       public:
         bool blamed = true;  // an assertion that failed is the fault of what this call has to itself
@@ -123,8 +123,8 @@ cdef int check_outside(Gate & gate, str what) except -1:
     """Refuse to close what a call of this very thread is using: it would wait for itself."""
     if gate.holds(PyThread_get_thread_ident()):
         raise LlamaError(
-            f"{what} by a call that is under way on this thread, in a callback or a signal handler for example; call it "
-            "when that is over"
+            f"{what} by a call that is under way on this thread, in a callback or a signal handler for example; call"
+            " it when that is over"
         )
     return 0
 

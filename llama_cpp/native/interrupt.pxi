@@ -58,7 +58,9 @@ cdef cbool poll_load(float progress, void * data) noexcept nogil:
     cdef Interrupt * interrupt = <Interrupt *> data
     if <bint> loads.closing:
         interrupt.stop = True
-    elif interrupt.progress != NULL and (progress >= interrupt.told + 0.01 or (progress >= 1.0 and interrupt.told < 1.0)):
+    elif interrupt.progress != NULL and progress > interrupt.told and (
+        progress >= interrupt.told + 0.01 or progress >= 1.0
+    ):
         interrupt.told = progress
         with gil:
             tell_progress(interrupt, progress)

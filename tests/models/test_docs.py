@@ -1,4 +1,4 @@
-"""The code in the README and in docs/ runs as it stands there; of docs/ray.md, tests/clients/test_ray.py runs it."""
+"""The code in the README and in docs/ runs as it stands there; of docs/ray.md, tests/clients/ray_data.py runs it."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ from .errors import (
     ModelLoadError,
     ValidationError,
 )
+from .grammar.checks import checks_of
 from .grammar.constraint import Constraint, Vocabulary
-from .grammar.jsonschema.checks import checks_of
 from .machine import available_memory
 from .results import GenerationResult, ScoredText, Timings, Usage
 

@@ -140,7 +140,7 @@ class StreamParser:
             reasoned = yield from self._reasoning()
             said = yield from self._begin_content(reasoned)
         while True:
-            anywhere = self._openings if not (self._in_form and said) else ()
+            anywhere = () if self._in_form else self._openings
             marks = Marks([*anywhere, syntax.content_end, *syntax.end], anywhere)
             mark, spelled = yield from self._until(marks, "content", lstrip=not said, keep=anywhere)
             if mark is None:
@@ -217,7 +217,7 @@ class StreamParser:
     def _begin_content(self, trimmed: bool) -> Reading[bool]:
         """Skip what stands before content, and tell whether the space that comes next belongs to it."""
         start = self._syntax.content_start
-        if trimmed or start:
+        if trimmed or start or self._in_form:
             yield from self._skip_space()
         if self._calls and (yield from self._first_section(self._calls)):
             return False
@@ -316,7 +316,7 @@ class StreamParser:
 
     def _first_section(self, calls: CallSyntax) -> Reading[bool]:
         """Read calls with which the answer begins: without a mark where the form has none, or a model forgot it."""
-        if not calls.trigger and (yield from self._section()):
+        if (not calls.trigger or self._in_form) and (yield from self._section()):
             return True
         if calls.kind != "json" or not self._tools or self._in_form:
             return False

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .. import _core
 from ..config import DEFAULT_N_BATCH, SamplingParams
 from ..engine import Engine, Request, vocabulary_of
+from ..grammar.checks import checks_of
 from ..grammar.constraint import Constraint
-from ..grammar.jsonschema.checks import checks_of
 
 if TYPE_CHECKING:
     import numpy as np

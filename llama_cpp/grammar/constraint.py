@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import GenerationError, ValidationError
-from .jsonschema.checks import Checks, State, Violation
+from .checks import Checks, State, Violation
 from .matching import error_of, new_matcher
 from .trigger import Trigger, Watch
 

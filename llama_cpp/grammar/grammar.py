@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ..config import check_c_text, check_int, check_list, check_text, check_texts
 from ..errors import ValidationError
 from ..json_types import schema_of_type
+from .checks import Violation, checks_of
 from .jsonschema import NOTHING, Report, check_instance, compile_schema, resources_text, schema_of, text_of
-from .jsonschema.checks import Violation, checks_of
 from .matching import byte_tokenizer, error_of, new_matcher
 from .trigger import Trigger
 

@@ -200,7 +200,7 @@ def test_smollm2_answers_asyncio_and_batches(smol: UnifiedLLM) -> None:
     answer, pieces = asyncio.run(ask())
     assert "Paris" in answer
     assert "".join(pieces) == answer
-    answers = smol.generate_batch([PARIS, "What is the capital of Italy?"], SYSTEM, 24, n_parallel=2)
+    answers = smol.generate_batch([PARIS, "What is the capital of Italy? Answer in English."], SYSTEM, 24, n_parallel=2)
     assert "Paris" in str(answers[0])
     assert "Ital" in str(answers[1])
     failed, fine = smol.generate_batch(["word " * 2000, PARIS], SYSTEM, 24, on_error="return")

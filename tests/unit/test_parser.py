@@ -16,6 +16,7 @@ from llama_cpp.chat.call_grammar import answer_grammar, answer_mark
 from llama_cpp.chat.calls import check_tools
 from llama_cpp.chat.parser import StreamParser, message_of, new_call_id, parse
 from llama_cpp.chat.reasoning import split_thinking, strip_thinking
+from llama_cpp.chat.syntax import GENERIC_CALLS, Syntax
 
 TEMPLATES = sorted((Path(__file__).parents[2] / "vendor/llama.cpp/models/templates").glob("*.jinja"))
 STEMS = [path.stem for path in TEMPLATES]
@@ -395,3 +396,14 @@ def test_an_answer_after_thinking_is_held_to_its_form(stem: str) -> None:
         for wrong in (answer, before, before + "Paris", f"{before}{answer} {answer}", before + '{"city": "Rome"}'):
             assert not grammar.accepts(wrong), (wrong, kwargs)
         assert answer_mark(syntax, True) in before
+
+
+def test_a_call_with_which_an_answer_in_a_form_begins_is_one() -> None:
+    syntax = Syntax(calls=GENERIC_CALLS)
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    for text in (call, " " + call, call + "\n" + call):
+        message = parse(syntax, text, tools=TOOLS, in_form=True)
+        assert message["content"] is None
+        assert {one["function"]["name"] for one in message["tool_calls"]} == {"get_weather"}
+    quoted = json.dumps({"text": call})
+    assert parse(syntax, quoted, tools=TOOLS, in_form=True) == {"role": "assistant", "content": quoted}

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_cpp import LlamaGrammar, UnsupportedSchemaError, ValidationError
-from llama_cpp.grammar.jsonschema.checks import Checks, State, Violation, checks_of
+from llama_cpp.grammar.checks import Checks, State, Violation, checks_of
 from llama_cpp.grammar.jsonschema.formats import FORMATS
 from llama_cpp.grammar.matching import byte_tokenizer
 

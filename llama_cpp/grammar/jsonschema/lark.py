@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from ..checks import Checks
+from ..checks import Node as CheckedNode
 from ..matching import empty_terminals
 from . import numeric, strings
-from .checks import Checks
-from .checks import Node as CheckedNode
 from .formula import (
     FALSE,
     And,

@@ -18,7 +18,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from .checks import is_multiple
+from ..checks import is_multiple
 from .formula import Leaf, Not, Term, Unsupported
 
 MAX_VALUES = 1000  # multiples that are listed one by one

@@ -20,7 +20,7 @@ from .completions import chat_logprobs, logprobs_after, logprobs_of, new_id, usa
 from .config import check_bool, check_known
 from .errors import UnsupportedSchemaError, ValidationError
 from .grammar.grammar import LlamaGrammar
-from .grammar.jsonschema import NOTHING, compile_schema
+from .grammar.jsonschema import NOTHING, closed, compile_schema, schema_of
 from .grammar.trigger import Trigger
 from .results import GenerationResult
 
@@ -343,6 +343,11 @@ def _best_effort(grammar: LlamaGrammar) -> LlamaGrammar:
     return grammar
 
 
+def _grammar_of(schema: Any, strict: bool) -> LlamaGrammar:
+    """Make a grammar of a schema; objects have the properties that it names, unless it says that they have others."""
+    return LlamaGrammar.from_json_schema(closed(schema_of(schema)), strict=strict)
+
+
 def is_type(response_format: Any) -> bool:
     """Tell whether a response_format is a Python type, such as a pydantic model or `list[int]`, and no dict."""
     return isinstance(response_format, type) or get_origin(response_format) is not None
@@ -369,7 +374,7 @@ def grammar_of_format(response_format: Any) -> LlamaGrammar | None:
     if kind == "json_object":
         check_known("key of response_format", response_format, ("type", "schema"))
         schema = response_format.get("schema") or {"type": "object"}
-        return _best_effort(LlamaGrammar.from_json_schema(schema, strict=False))
+        return _best_effort(_grammar_of(schema, strict=False))
     if kind == "json_schema":
         wanted = response_format.get("json_schema")
         if not isinstance(wanted, Mapping) or "schema" not in wanted:
@@ -377,6 +382,6 @@ def grammar_of_format(response_format: Any) -> LlamaGrammar | None:
         check_known("key of json_schema", wanted, ("name", "description", "schema", "strict"))
         strict = wanted.get("strict")
         check_bool("strict", strict is not None and strict)
-        grammar = LlamaGrammar.from_json_schema(wanted["schema"], strict=bool(strict))
+        grammar = _grammar_of(wanted["schema"], strict=bool(strict))
         return grammar if strict else _best_effort(grammar)
     raise ValidationError(f'response_format has type {kind!r}; known are "text", "json_object" and "json_schema"')

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llama_cpp import LlamaGrammar, UnsupportedSchemaError, ValidationError
+from llama_cpp.chat_completions import grammar_of_format
 from llama_cpp.grammar.checks import Checks, State, Violation, checks_of
 from llama_cpp.grammar.jsonschema.formats import FORMATS
 from llama_cpp.grammar.matching import byte_tokenizer
@@ -628,3 +629,25 @@ def test_regular_expressions_that_can_not_be_enforced_are_named(pattern: str) ->
     with pytest.raises(UnsupportedSchemaError) as caught:
         LlamaGrammar.from_json_schema({"properties": {"a": {"pattern": pattern}}})
     assert (caught.value.keyword, caught.value.pointer) == ("pattern", "/properties/a/pattern")
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_closed"),
+    [
+        ({"properties": {"a": {}}}, True),
+        ({"properties": {"a": {}}, "additionalProperties": True}, False),
+        ({"properties": {"a": {}}, "patternProperties": {"^b$": {}}}, False),
+        ({"properties": {"a": {}}, "required": ["a", "b"]}, False),
+        ({"properties": {"a": {}}, "minProperties": 2}, False),
+        ({"type": "object"}, False),
+        ({"properties": {}}, False),
+        ({"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}, False),
+        ({"properties": {"a": {}}, "if": {"required": ["a"]}, "then": {"required": ["b"]}}, False),
+        ({"anyOf": [{"properties": {"a": {}}}, {"properties": {"c": {}}}]}, True),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"properties": {"a": {}}}}}, True),
+    ],
+)
+def test_objects_of_formats_have_the_properties_that_are_named(schema: dict[str, Any], is_closed: bool) -> None:
+    made = grammar_of_format({"type": "json_object", "schema": {"type": "object", **schema}})
+    assert made is not None
+    assert made.accepts('{"a": 1, "b": 2}') is not is_closed

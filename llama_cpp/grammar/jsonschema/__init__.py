@@ -1,5 +1,6 @@
 """JSON Schema: any draft -> one dialect -> formulas -> shapes -> a grammar of llguidance."""
 
+from .closing import closed
 from .compiler import NOTHING, CompiledSchema, check_instance, compile_schema, resources_text, schema_of, text_of
 from .report import Report
 
@@ -8,6 +9,7 @@ __all__ = [
     "CompiledSchema",
     "Report",
     "check_instance",
+    "closed",
     "compile_schema",
     "resources_text",
     "schema_of",

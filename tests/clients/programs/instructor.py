@@ -37,7 +37,7 @@ class Label(BaseModel):
     label: Literal["spam", "not spam"]
 
 
-label = extract(messages=[{"role": "user", "content": "You won! Click here."}], response_model=Label, max_tokens=30)
+label = extract(messages=[{"role": "user", "content": "You won! Click here."}], response_model=Label, max_tokens=60)
 assert label.label in ("spam", "not spam"), label
 
 parts = list(

@@ -103,7 +103,7 @@ for chunk in formatted.create_chat_completion(**request, stream=True):
     for part in chunk["choices"][0]["delta"].get("tool_calls") or []:
         ids.add(part["id"])
         arguments += part["function"]["arguments"]
-assert len(ids) == 1, ids
+assert len(ids - {None}) == 1, ids  # of the first piece; OpenAI's streams have none in the others
 assert json.loads(arguments) == json.loads(call["function"]["arguments"]), arguments
 
 # Speculative decoding: the same text

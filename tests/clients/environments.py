@@ -142,7 +142,7 @@ def lowest(wheel: Path, extra: str) -> list[str]:
 
 
 def test_the_least_versions_work(wheel: Path, smollm2_path: Path) -> None:
-    tools = ["gguf", "hypothesis", "openai", "pydantic", "pytest", "typing_extensions"]
+    tools = ["gguf", "hypothesis", "openai", "pip", "pydantic", "pytest", "typing_extensions"]
     client = Client("lowest", [*lowest(wheel, "hub"), *tools])
     python = environment(client, wheel)
     command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--import-mode=importlib")
